@@ -27,6 +27,11 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
+def of_text(text: str) -> str:
+    """XXH3-64 of a text, in hexadecimal digits."""
+    return xxhash.xxh3_64_hexdigest(text.encode())
+
+
 def beside(path: Path) -> Path:
     """The file that holds the checksum of ``path``."""
     return path.with_name(path.name + SUFFIX)

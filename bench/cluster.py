@@ -397,7 +397,8 @@ class Ended:
     Attributes:
         job: which.
         result: what it returned.
-        error: what it raised, or WorkerDied if its process died, twice.
+        error: what it raised, or WorkerDied if its process died; of memory that did not suffice and of a process that
+            died the second time.
         worker: number of the worker, from 0.
         began: seconds since the epoch.
         ended: likewise.
@@ -480,13 +481,14 @@ def run_jobs(
     """Carry out ``jobs`` on all workers at once; gives each as it ends.
 
     The longest begin first, and a worker goes on with the group that it is at. The workers stay for the next jobs, so
-    that TensorFlow starts, networks are built and steps are traced once. A job whose process died is hardly to blame:
-    it is tried once more when the others have ended, alone, without the memory of other workers.
+    that TensorFlow starts, networks are built and steps are traced once. A job whose process died, or for which memory
+    did not suffice, is hardly to blame: it is tried once more when the others have ended, alone, without the memory of
+    other workers.
 
     Args:
         workers: how many there are, and what each may use.
         jobs: in any order.
-        on_death: told why a process died whose job is tried once more.
+        on_death: told why a job is tried once more.
         on_begin: told which job is given to the worker of which number, from 0.
     """
     import ray
@@ -515,12 +517,18 @@ def run_jobs(
         done = ray.wait(list(running), num_returns=1)[0][0]
         slot, job, began = running.pop(done)
         found = _ended(done, slot, job, began, deaths)
-        if isinstance(found.error, WorkerDied) and job not in tried:
-            on_death(str(found.error))
+        if found.error is not None and job not in tried and _is_hardly_to_blame(found.error):
+            on_death(reason_of(found.error).rstrip(": "))
+            _end(slot)  # with all that its process holds
             tried.add(job)
             again.append(job)
         else:
             over.append(found)
+
+
+def _is_hardly_to_blame(error: Exception) -> bool:
+    """Whether it was the machine or its memory that ended a job, not what it did."""
+    return isinstance(error, WorkerDied) or kind_of(error) == MEMORY
 
 
 def _take(queue: list[Job], slot: _Slot, elsewhere: Set[str]) -> Job:

@@ -47,6 +47,12 @@ def is_of_a_full_disk(error: BaseException) -> bool:
     return False
 
 
+def pass_on_full_disk(error: BaseException) -> None:
+    """Raise ``error`` again if it is that of a full disk: that ends a run, whatever else would end nothing."""
+    if is_of_a_full_disk(error):
+        raise error
+
+
 def told_of_the_fullest(places: Iterable[Path]) -> str:
     """A sentence on the one of ``places`` whose disk has the least room."""
     fullest = min(places, key=_free)

@@ -21,15 +21,21 @@ class NoSubgroups(ConfigError):
 
 
 class TrialFailed(Exception):
-    """One trial came to nothing; the search records the reason and goes on."""
+    """One trial came to nothing; the search records the reason and goes on.
+
+    ``kind`` is that of `bench.failures` where whoever raised it knew. It reaches another process, as no cause does.
+    """
+
+    def __init__(self, reason: str, kind: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 class WorkerDied(TrialFailed):
-    """The process that a training ran in has ended; ``kind`` is that of `bench.failures`."""
+    """The process that a training ran in has ended."""
 
     def __init__(self, kind: str, reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
+        super().__init__(reason, kind)
 
     def __reduce__(self) -> tuple[type["WorkerDied"], tuple[str, str]]:
         return type(self), (self.kind, str(self))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import TrialFailed, WorkerDied
+from bench.errors import TrialFailed
 
 MEMORY = "memory"
 """Main or GPU memory ran out, as the framework, the kernel or Ray says."""
@@ -99,7 +99,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _own_kind(error: BaseException) -> str:
     text, name = str(error), type(error).__name__
-    if isinstance(error, WorkerDied):
+    if isinstance(error, TrialFailed) and error.kind:
         return error.kind
     if (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE) or _FULL.search(text):
         return MACHINE

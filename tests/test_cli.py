@@ -21,6 +21,7 @@ from pydantic import Field
 
 from bench import RULES, cli, invocation
 from bench.data import splits
+from bench.errors import ConfigError, WorkerDied
 from bench.models.backbones import BACKBONES, get_backbone
 from bench.run import command
 from bench.run.folder import RunDir, file_sha256, write_json
@@ -764,6 +765,17 @@ def test_a_full_disk_is_a_sentence_and_status_1_and_other_faults_stay_visible(pl
     first, second = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"error: /.*: No space left on device \(.* [MG]B free there\)\.", first)
     assert second.startswith("Once that is seen to, go on by: ")
+    monkeypatch.setattr(RunDir, "kept", True)
+    for error, said in (
+        (MemoryError(), "Memory ran out (MemoryError); ending what else runs here leaves more"),
+        (OSError(12, "Cannot allocate memory"), "Memory ran out (OSError: [Errno 12] Cannot allocate memory); "),
+        (WorkerDied("memory", "the kernel killed it"), "the kernel killed it"),
+    ):
+        assert run_into(error) == 1
+        first, second = capsys.readouterr().err.splitlines()
+        assert first.startswith(f"error: {said}") and second.startswith("Once that is seen to, go on by: ")
+    with pytest.raises(ConfigError):
+        run_into(ConfigError("no such thing"))
 
 
 def test_the_help_tells_every_exit_status(capsys):

@@ -37,6 +37,7 @@ def caused(error: BaseException, cause: BaseException) -> BaseException:
             MEMORY,
             "memory ran out; smaller",
         ),
+        (TrialFailed("memory ran out", MEMORY), MEMORY, "memory ran out"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), MEMORY, None),
         (OSError(errno.ENOSPC, "No space left on device"), MACHINE, "OSError: [Errno 28] No space left on device"),
         (caused(ValueError("no cache"), OSError(errno.EIO, "Input/output error")), MACHINE, None),

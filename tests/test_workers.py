@@ -14,7 +14,7 @@ import pytest
 
 from bench import cluster as workers
 from bench.cluster import Ended, Job, Workers, share_out
-from bench.errors import ConfigError, WorkerDied
+from bench.errors import ConfigError, TrialFailed, WorkerDied
 from bench.trial import TrialConfig
 
 GIB = 2**30
@@ -239,6 +239,27 @@ def test_a_job_that_kills_its_process_twice_is_told_and_the_others_go_on(fake_ra
     assert str(ended["wrong"].error) == "no", "what a function raises is its own, and is not tried again"
     assert ended["well"].error is None
     assert len(fake_ray.calls) == 4
+
+
+@pytest.mark.parametrize("error", [TrialFailed("memory ran out; smaller", "memory"), MemoryError()])
+def test_a_job_that_memory_did_not_suffice_for_is_done_once_more_alone(fake_ray: FakeRay, error: Exception) -> None:
+    fake_ray.exceptions.RayError = (Died, TrialFailed, MemoryError)
+    tries: list[float] = []
+
+    def large(fails: int) -> tuple[float, Any]:
+        tries.append(fake_ray.now)
+        return (1, error) if len(tries) <= fails else (2, "well")
+
+    said: list[str] = []
+    jobs = [Job("large", partial(large, 1), cost=9), lasting("long", 6), lasting("short", 1)]
+    ended = list(workers.run_jobs(TWO, jobs, said.append))
+    assert [one.result for one in ended] == ["short", "long", "well"]
+    assert tries == [0.0, 6.0], "when all others have ended"
+    assert said == [str(error) or "MemoryError"]
+    assert fake_ray.started == 3, "in a new process, which holds nothing of what came before"
+    tries.clear()
+    (again,) = workers.run_jobs(TWO, [Job("large", partial(large, 9))])
+    assert again.error is error and len(tries) == 2, "and no more than that"
 
 
 def test_workers_of_another_shape_end_before_new_ones_begin(fake_ray: FakeRay) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from bench.disk import pass_on_full_disk
 from bench.evaluation.ensemble_file import MemberFile, Written, write_ensemble
 from bench.evaluation.inputs import CallAll, EvaluationInputs, ScoredModel
 from bench.evaluation.shared_scores import ModelFile
@@ -176,6 +177,7 @@ def export_ensemble(
     try:
         (written,) = call_all([partial(write_ensemble, *arguments, inputs.rows("val")[:CHECKED_IMAGES])])
     except Exception as error:
+        pass_on_full_disk(error)
         reason = f"the ensemble could not be written as one file: {told(error)}"
         return choice.model_copy(update={"members": (), "threshold": None, "thresholds": (), "reason": reason})
     held = _held(choice, inputs, run, known.winner)

@@ -14,6 +14,7 @@ import numpy as np
 from bench.data.images.decode import Pixels
 from bench.data.images.store import StoredImages
 from bench.data.patients import PREFIX
+from bench.disk import pass_on_full_disk
 from bench.evaluation import in_worker, openings
 from bench.evaluation.by_patient import score_by_patient
 from bench.evaluation.calibration import calibration
@@ -313,7 +314,8 @@ class _Pictures:
         arguments = (model, stored, self.test.rows[few], NONE, self.bootstrap.seed, self.precision)
         try:
             ((found,),) = call_all([partial(in_worker.altered_scores, *arguments)])
-        except Exception:
+        except Exception as error:
+            pass_on_full_disk(error)
             return "float32"
         close = np.abs(found - self.predictions.scores[few]).max() <= CLOSE
         return self.precision if close else "float32"
@@ -328,6 +330,7 @@ class _Pictures:
         try:
             write()
         except Exception as error:
+            pass_on_full_disk(error)
             return Refusal(what=what, reason=told(error))
         return None
 
@@ -354,7 +357,8 @@ def _all_or_each(calls: Sequence[Callable[[], Any]], call_all: CallAll) -> list[
     """What ``calls`` return; if a worker dies of one of them, each by itself, and of that one the exception."""
     try:
         return call_all(calls)
-    except Exception:
+    except Exception as error:
+        pass_on_full_disk(error)
         return [_one(call, call_all) for call in calls]
 
 
@@ -362,4 +366,5 @@ def _one(call: Callable[[], Any], call_all: CallAll) -> Any:
     try:
         return call_all([call])[0]
     except Exception as error:
+        pass_on_full_disk(error)
         return error

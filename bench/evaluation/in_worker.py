@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.images.store import StoredImages
+from bench.disk import pass_on_full_disk
 from bench.evaluation import robustness as altered
 from bench.evaluation import saliency as maps
 from bench.evaluation.shared_scores import ModelFile, score_files
@@ -41,6 +42,7 @@ def attempt(what: str, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except Exception as error:
+        pass_on_full_disk(error)
         return Refusal(what=what, reason=told(error))
 
 

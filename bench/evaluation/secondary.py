@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bench.disk import pass_on_full_disk
 from bench.evaluation import ensembles, test_time
 from bench.evaluation.by_patient import frozen_points
 from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs, ScoredModel, Secondary
@@ -128,6 +129,7 @@ def _views(
     try:
         tested = test_time.mean_over_views(inputs, decisions, run, test.rows, stored, call_all)
     except Exception as error:  # it decides nothing, and so ends nothing
+        pass_on_full_disk(error)
         return about.model_copy(update={"reason": told(error)})
     return _Row(
         about=about.model_copy(update={"cost": Cost(time=float((choice.views or 0) + 1), size=1.0)}),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.data.images.store import StoredImages
+from bench.disk import pass_on_full_disk
 from bench.evaluation.inputs import CallAll, Decisions, EvaluationInputs
 from bench.evaluation.thresholds import frozen_thresholds
 from bench.failures import told
@@ -81,6 +82,7 @@ def averaged_views(
     try:
         scores = mean_over_views(inputs, decisions, run, inputs.rows("val"), stored, call_all)
     except Exception as error:  # what is set beside the winner ends nothing
+        pass_on_full_disk(error)
         return found.model_copy(update={"reason": told(error)}), None
     own = decisions.validation[decisions.winner]
     averaged = own.with_scores(scores)

@@ -1,5 +1,6 @@
 """Finalists over folds: each configuration is trained once per fold, its scores are in folds.csv."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -19,10 +20,11 @@ from bench.finalists.seeds import (
     lost_to_crashes,
     reached,
 )
+from bench.numbers import joined
 from bench.run.courses import Curve
 from bench.run.results import TrialRecord
 from bench.run.tables import FOLDS, Row, score_columns
-from bench.seeds import stable_seed
+from bench.seeds import stable_hash, stable_seed
 from bench.stats.metrics import Metric
 from bench.train.job import TrainingJob
 from bench.train.task import Rows, Task
@@ -38,12 +40,14 @@ class Folds:
         sizes: of each fold, its ``images_train``, ``images_val`` and ``patients_val``.
         views: views of its augmentation that a training turns through.
         on_group_done: called with the rows of a finalist that was trained on all folds.
+        on_note: called with what the user should know.
     """
 
     rows: Sequence[Rows]
     sizes: Sequence[Mapping[str, int]]
     views: int
     on_group_done: Callable[[Sequence[Row]], None]
+    on_note: Callable[[str], None] = lambda text: None
 
 
 def fold_rows(task: Task, assigned: npt.NDArray[np.int64], fold: int, groups: npt.NDArray[Any] | None = None) -> Rows:
@@ -85,7 +89,17 @@ def epoch_of(own: Sequence[EpochRecord], others: Sequence[Sequence[EpochRecord]]
 
 
 def _deciding(epochs: Sequence[EpochRecord]) -> list[EpochRecord]:
+    """Those of the last phase."""
     return [epoch for epoch in epochs if epoch.phase == epochs[-1].phase]
+
+
+def _checksum(epochs: Sequence[EpochRecord]) -> str:
+    """Of the scores by which one of ``epochs`` is chosen: the same when they have been written and read again."""
+    scores = [
+        [epoch.epoch, {name: round(value, 9) for name, value in epoch.metrics.items() if math.isfinite(value)}]
+        for epoch in _deciding(epochs)
+    ]
+    return stable_hash(scores)
 
 
 class Validation:
@@ -103,11 +117,18 @@ class Validation:
             for fold in range(1, count + 1)
         }
         before = {row["seed"]: row for row in earlier_rows(FOLDS, how.run)}
-        self._rows = {curve: before[seed] for curve, seed in self._seeds.items() if seed in before}
+        fitting = {curve: before[seed] for curve, seed in self._seeds.items() if seed in before}
+        self._rows = {curve: row for curve, row in fitting.items() if self._has_curve(curve, row)}
+        if lost := [f"{curve.name} on fold {curve.fold}" for curve in fitting if curve not in self._rows]:
+            folds.on_note(f"epochs.csv is not as the run wrote it; trained again: {joined(lost)}")
         self._lost: dict[Curve, str] = {}
         how.epochs.keep("fold", set(self._rows))
         if self._rows and len(self._rows) < len(before):
             self._write()
+
+    def _has_curve(self, curve: Curve, row: Row) -> bool:
+        """Whether epochs.csv has the scores that a row was written with, or nothing tells; they choose its epoch."""
+        return not row["curve"] or row["curve"] == _checksum(self._how.epochs.curves.get(curve, ()))
 
     def begin(self) -> list[Wanted]:
         """What is missing, and so is to be carried out and given to `take`."""
@@ -139,6 +160,7 @@ class Validation:
             "seed": self._seeds[curve],
             **self._folds.sizes[fold - 1],
             **reached(result),
+            "curve": _checksum(result.epochs) if result else "",
             **config_columns(record.config),
         }
         if len(self._of(curve.name)) == len(self._folds.sizes):

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.disk import is_of_a_full_disk
 from bench.errors import ConfigError, TrialFailed, WorkerDied
-from bench.failures import MACHINE, kind_of, told
+from bench.failures import TRIED_AGAIN, kind_of, told
 from bench.run.courses import Curve
-from bench.run.folder import RunDir, file_sha256
+from bench.run.folder import RunDir, as_written, file_sha256
 from bench.run.results import EpochLog
 from bench.run.tables import Row, Schema, records, score_columns, scores_in
 from bench.seeds import stable_seed
@@ -30,8 +31,8 @@ class NoFinalist(Exception):
 def lost_to_crashes(lost: Sequence[str]) -> str:
     """The sentence on trainings that crashes have taken, so that nobody may win."""
     return (
-        f"{' and '.join(lost)} could not be trained for a fault of the machine, and the others would win unopposed: "
-        "the test split stays sealed. A new run with --backbones can do without it"
+        f"{' and '.join(lost)} could not be trained for a fault of the machine or its memory, and the others would win "
+        "unopposed: the test split stays sealed. A new run with --backbones can do without it"
     )
 
 
@@ -209,9 +210,9 @@ class Trainings:
 
 
 def earlier_rows(schema: Schema, run: RunDir) -> list[Row]:
-    """The rows of a table that an earlier run has left; none where it is truncated: those are trained again."""
+    """The rows of a table that an earlier run has left; none where it is damaged: those are trained again."""
     try:
-        return schema.records(run.path)
+        return schema.records(run.path) if as_written(run.path / schema.file) else []
     except (FileNotFoundError, ValueError, TypeError):
         return []
 
@@ -256,14 +257,17 @@ def model_files(finalists: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, s
 def judge(outcome: Outcome) -> tuple[TrialResult | None, str, bool]:
     """What a training reached, or why it failed, and whether that was a crash: nothing that the configuration did.
 
+    So is memory that ran out: the configuration had enough of it in the search.
+
     Raises:
-        ConfigError: if that ended it; whatever else ends one training, the others go on, as in the search.
+        ConfigError, or the error of a full disk: if that ended it; whatever else ends one training, the others go on,
+            as in the search.
     """
     if isinstance(outcome, TrialResult):
         return outcome, "", False
-    if isinstance(outcome, ConfigError):
+    if isinstance(outcome, ConfigError) or is_of_a_full_disk(outcome):
         raise outcome
-    crashed = isinstance(outcome, WorkerDied) or kind_of(outcome) == MACHINE
+    crashed = isinstance(outcome, WorkerDied) or kind_of(outcome) in TRIED_AGAIN
     return None, str(outcome) if isinstance(outcome, TrialFailed) else told(outcome), crashed
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from bench import checksums
 from bench.errors import ConfigError
+from bench.failures import TRIED_AGAIN, kind_of
 from bench.models.backbones import Backbone
 from bench.models.hdf5 import check_h5
 from bench.models.scaling import SCALINGS, parse_scaling
@@ -358,6 +359,8 @@ def _imagenet(backbones: Sequence[Backbone], cache: Path, wanted: str | None) ->
             try:
                 backbone.build(weights="imagenet", input_shape=(_smallest(backbone), _smallest(backbone), 3))
             except Exception as error:  # whatever the download raises: the network decides
+                if kind_of(error) in TRIED_AGAIN:  # no fault of the network
+                    raise
                 raise ConfigError(
                     f"The ImageNet weights of {backbone.title} are not in {path.parent} and could not be downloaded; "
                     f"put {backbone.weights_file} there, or give --weights FOLDER or --weights random."

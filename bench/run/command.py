@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bench import texts
 from bench.disk import is_of_a_full_disk, told_of_the_fullest
 from bench.errors import ConfigError, TrialFailed
-from bench.failures import MACHINE, kind_of, reason_of
+from bench.failures import MACHINE, MEMORY, kind_of, reason_of
 from bench.flags import (
     STATUSES,
     UNFAIR,
@@ -204,19 +204,17 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
             pipeline.evaluate(request, screen)
         else:
             pipeline.execute(request, screen, typed("run", *command_line))
-    except (SearchFailed, NoFinalist, ExportMismatch, TrialFailed, TestSealed, Sealed, OSError) as error:
-        of_machine = isinstance(error, OSError)
-        if of_machine and kind_of(error) != MACHINE:
-            raise
-        texts.error(_sentence(error))
-        if isinstance(error, SearchFailed | NoFinalist) or (of_machine and request.run.kept):
-            print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
+    except (ExportMismatch, TestSealed, Sealed) as error:
+        texts.error(str(error))
         return 1
     except Exception as error:
-        if not is_of_a_full_disk(error):
+        told = isinstance(error, SearchFailed | NoFinalist | TrialFailed)
+        sentence = str(error) if told else _of_machine(error, request)
+        if not sentence:
             raise
-        texts.error(told_of_the_fullest([request.run.path, request.settings.cache, Path(gettempdir())]))
-        print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
+        texts.error(sentence)
+        if request.run.kept or not isinstance(error, OSError | TrialFailed):
+            print(f"Once that is seen to, go on by: {again}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         if request.run.kept:
@@ -230,8 +228,14 @@ def execute(request: "Request", command_line: Sequence[str], evaluate: bool = Fa
     return UNFAIR if pipeline.warn_if_unfair(request.run, screen) else 0
 
 
-def _sentence(error: Exception) -> str:
-    """What ended a run, in one line; of an error of the machine its place."""
-    if not isinstance(error, OSError):
-        return str(error)
-    return f"{error.filename}: {error.strerror}." if error.filename and error.strerror else reason_of(error)
+def _of_machine(error: Exception, request: "Request") -> str:
+    """What the machine has ended a run by, in one line with its place; empty if it was anything else."""
+    kind = kind_of(error)
+    if kind == MEMORY and not isinstance(error, ConfigError):
+        reason = reason_of(error).rstrip(": ")
+        return f"Memory ran out ({reason}); ending what else runs here leaves more, and fewer --jobs need less."
+    if isinstance(error, OSError) and kind == MACHINE:
+        return f"{error.filename}: {error.strerror}." if error.filename and error.strerror else reason_of(error)
+    if is_of_a_full_disk(error):
+        return told_of_the_fullest([request.run.path, request.settings.cache, Path(gettempdir())])
+    return ""

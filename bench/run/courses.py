@@ -3,7 +3,7 @@
 predictions_epochs.jsonl.gz has one line of JSON per training, in the order in which they ended: whose it is (``kind``,
 ``name``, ``repeat``, ``fold``), the numbers of its ``epochs``, and its ``probabilities`` by epoch, image and class; of
 a training whose model was exported, those of that model. Each line is a gzip member of its own, so that it can be
-appended and forced to the disk, and carries its checksum; a line that was being written counts as none.
+appended and forced to the disk, and carries its checksum; one that is damaged or was being written counts as none.
 `pandas.read_json(file, lines=True)` reads the file.
 """
 
@@ -11,15 +11,19 @@ import gzip
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.disk import full_disk_named
-from bench.run.folder import RunDir
+from bench.numbers import counted
+from bench.run.folder import RunDir, atomic_path
 from bench.trial import Scored
 
+_MEMBER = b"\x1f\x8b\x08"
+"""What a member of a gzip file begins with."""
 MOST_IMAGES = 5000
 """Of more validation images, so many, evenly spaced, are kept: the file would else outgrow the models."""
 
@@ -83,12 +87,11 @@ def append_course(run: RunDir, curve: Curve, scored: Scored) -> None:
 
 
 def read_courses(run: RunDir) -> list[Course]:
-    """All trainings of the file, as far as it is whole; none where there is no file."""
+    """All trainings of the file that are whole; none where there is no file."""
     if not run.predictions_epochs.exists():
         return []
-    lines, _ = _whole_lines(run.predictions_epochs.read_bytes())
     found: dict[Curve, Course] = {}
-    for line in lines:
+    for _, _, line in _whole_lines(run.predictions_epochs.read_bytes()):
         content = json.loads(line)
         curve = Curve(content["kind"], content["name"], content["repeat"], content["fold"])
         scores = np.asarray(content["probabilities"], np.float32)
@@ -96,26 +99,57 @@ def read_courses(run: RunDir) -> list[Course]:
     return list(found.values())
 
 
-def mend(run: RunDir) -> None:
-    """Cut off what an interruption has left of a last line: what is appended behind it would not be found."""
-    if run.predictions_epochs.exists():
-        content = run.predictions_epochs.read_bytes()
-        _, end = _whole_lines(content)
-        if end < len(content):
-            os.truncate(run.predictions_epochs, end)
+def mend(run: RunDir) -> str:
+    """Leave the whole lines alone in the file: what is appended behind the rest of an interrupted one would be lost.
+
+    Returns:
+        a sentence on what was damaged otherwise than by an interruption; empty if nothing was.
+    """
+    file = run.predictions_epochs
+    if not file.exists():
+        return ""
+    content = file.read_bytes()
+    lines = list(_whole_lines(content))
+    end = lines[-1][1] if lines else 0
+    whole = b"".join(content[first:last] for first, last, _ in lines)
+    damaged = len(whole) < end or not _interrupted(content[end:])
+    if len(whole) < end:
+        with atomic_path(file) as temporary:
+            temporary.write_bytes(whole)
+    elif end < len(content):
+        os.truncate(file, end)
+    kept = f"{counted(len(lines), 'training')} of it {'is' if len(lines) == 1 else 'are'} whole"
+    left = "what choosing gained and what an ensemble may hold is told from these alone"
+    return f"{file.name} was damaged; {kept}, and {left}" if damaged else ""
 
 
-def _whole_lines(content: bytes) -> tuple[list[bytes], int]:
-    """The lines up to the first that is not whole, and where the last of them ends."""
-    lines, end = [], 0
-    while end < len(content):
-        member = zlib.decompressobj(wbits=31)
-        try:
-            line = member.decompress(content[end:])
-        except zlib.error:
-            break
-        if not member.eof:
-            break
-        lines.append(line)
-        end = len(content) - len(member.unused_data)
-    return lines, end
+def _whole_lines(content: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Where each whole line begins and ends, and the line; what lies between them is damaged."""
+    first = 0
+    while 0 <= first < len(content):
+        line, rest = _line(content[first:])
+        if line is None:
+            first = content.find(_MEMBER, first + 1)
+        else:
+            last = len(content) - rest
+            yield first, last, line
+            first = last
+
+
+def _line(content: bytes) -> tuple[bytes | None, int]:
+    """The line that ``content`` begins with, None if that is not whole, and how many bytes follow it."""
+    member = zlib.decompressobj(wbits=31)
+    try:
+        line = member.decompress(content)
+    except zlib.error:
+        return None, 0
+    return line if member.eof else None, len(member.unused_data)
+
+
+def _interrupted(end: bytes) -> bool:
+    """Whether the end of the file is as an interruption leaves it: the beginning of a line, and maybe zeros behind."""
+    try:
+        zlib.decompressobj(wbits=31).decompress(end.rstrip(b"\0"))
+    except zlib.error:
+        return False
+    return True

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from bench.checksums import checksum
+from bench.checksums import SUFFIX, checksum, of_text
 from bench.disk import full_disk_named
 from bench.errors import ConfigError
 from bench.numbers import joined
@@ -38,6 +38,8 @@ SHOWN_RUNS = 10
 """Runs that are named where none is like the one that is missing."""
 LOCK = ".lock"
 """Held by the process that writes to a run folder."""
+VOUCHERS = ".tables"
+"""The folder in a run folder of what `vouch` writes down."""
 _DRAFT = re.compile(r"\..+\.draft-[a-z0-9_]{8}(\.[a-z0-9]+)?")
 """Names of files that are being written; see `atomic_path`."""
 
@@ -136,10 +138,40 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def write_table(path: Path, table: "pd.DataFrame") -> None:
-    """Write ``table`` as CSV without its index in one step; `from_cells` gives its texts back."""
+def write_table(path: Path, table: "pd.DataFrame", vouched: bool = False) -> None:
+    """Write ``table`` as CSV without its index in one step; `from_cells` gives its texts back.
+
+    Args:
+        path: of the file.
+        table: its rows.
+        vouched: whether `as_written` is to know the file by its content.
+    """
     with atomic_path(path) as temporary:
         _each_text(table, as_cell).to_csv(temporary, index=False)
+        if vouched:
+            vouch(path, temporary)
+
+
+def vouch(path: Path, draft: Path) -> None:
+    """Write down which checksums a table may have: its own, and that of the draft that is about to replace it.
+
+    A kill at any moment leaves it with one of the two. What is written down has a checksum itself.
+    """
+    known = " ".join(checksum(one) for one in (path, draft) if one.exists())
+    write_text(_voucher(path), f"{known}\n{of_text(known)}\n")
+
+
+def as_written(path: Path) -> bool:
+    """Whether a table is one of those that `vouch` knows; so is one of which nothing is known, or nothing legible."""
+    try:
+        known, own = _voucher(path).read_text(encoding="ascii").splitlines()
+    except (FileNotFoundError, ValueError):
+        return True
+    return own != of_text(known) or checksum(path) in known.split()
+
+
+def _voucher(path: Path) -> Path:
+    return path.parent / VOUCHERS / f"{path.name}{SUFFIX}"
 
 
 def from_cells(table: "pd.DataFrame") -> "pd.DataFrame":
@@ -159,6 +191,13 @@ def _each_text(table: "pd.DataFrame", written: Callable[[str], str]) -> "pd.Data
     return found
 
 
+def extend_table(path: Path, table: "pd.DataFrame") -> None:
+    """Write a CSV file anew, vouched for as by `write_table`, with the rows of ``table``, which has its columns."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(path.read_bytes() + _lines(table))
+        vouch(path, temporary)
+
+
 def append_rows(path: Path, table: "pd.DataFrame") -> None:
     """Append the rows of ``table`` to a CSV file that `write_table` wrote with its columns, and force them to the disk.
 
@@ -167,12 +206,17 @@ def append_rows(path: Path, table: "pd.DataFrame") -> None:
     before = path.stat().st_size
     try:
         with full_disk_named(path), path.open("ab") as file:
-            file.write(_each_text(table, as_cell).to_csv(index=False, header=False).encode())
+            file.write(_lines(table))
             file.flush()
             os.fsync(file.fileno())
     except OSError:
         os.truncate(path, before)
         raise
+
+
+def _lines(table: "pd.DataFrame") -> bytes:
+    """The rows of ``table`` as CSV."""
+    return _each_text(table, as_cell).to_csv(index=False, header=False).encode()
 
 
 def file_sha256(path: Path) -> str:
@@ -247,6 +291,7 @@ class RunDir:
     saliency_images = File("saliency.npz")
     figures = File("figures")
     external = File("external")  # a folder of each external test; see `bench.external`
+    vouchers = File(VOUCHERS)  # see `vouch`
 
     @classmethod
     def at(cls, path: str | os.PathLike[str]) -> "RunDir":
@@ -376,6 +421,29 @@ class RunDir:
             self.unfinish("evaluation")
         return [path.name for path in again]
 
+    def check_tables(self) -> list[str]:
+        """See whether the tables that unfinished stages go on from are as the run wrote them.
+
+        Those that are not are set aside where their rows are made again by training alone.
+
+        Returns:
+            a sentence on each of these.
+
+        Raises:
+            ConfigError: if one of outer folds is not, each of which takes a search.
+        """
+        pinned, outer = self.read().pinned if self.run.exists() else {}, (self.outer, self.outer_predictions)
+        trained = (self.finalists, self.baselines, self.folds, self.learning_curve)
+        known = [path for path in (*outer, *trained) if path.is_file() and path.name not in pinned]
+        changed = [path for path in known if not as_written(path)]
+        if others := [path for path in changed if path in outer]:
+            raise ConfigError(
+                f"{others[0]} is not as the run wrote it, so the run would go on with others than it carried out; put "
+                "the file back, or remove it: the outer folds are carried out again."
+            )
+        told = "is not as the run wrote it; it is now"
+        return [f"{path.name} {told} {_aside(path).name}, and made again" for path in changed]
+
     def files_of(self, stage: str) -> tuple[Path, ...]:
         """What a stage leaves and a later one, or the report, goes by; models have their checksums in the tables."""
         return {
@@ -454,6 +522,11 @@ class RunDir:
     def finished(self, stage: str) -> bool:
         """Whether ``stage`` and all of its files are whole."""
         return self._marker(stage).exists()
+
+
+def _aside(path: Path) -> Path:
+    """Rename a damaged file, so that nothing is read from it; returns where it is now."""
+    return path.replace(path.with_suffix(f".damaged{path.suffix}"))
 
 
 def _refuse_special(folder: Path) -> None:

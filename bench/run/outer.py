@@ -6,12 +6,14 @@ nothing is opened for it.
 """
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench import numbers
 from bench.data.splits import OuterFold, fold_names
+from bench.disk import pass_on_full_disk
 from bench.evaluation.outer import OuterLoop, Pool
 from bench.failures import told
 from bench.finalists.folds import Validation
@@ -161,6 +163,7 @@ def _fold(loop: _Loop, fold: OuterFold, seconds_left: float) -> None:
                 outcomes.append((one, outcome))
         winner = choose_winner(outcomes, stage.metric, validation.close if validation else None)
     except (SearchFailed, NoFinalist) as error:
+        pass_on_full_disk(error)
         loop.rows.fail(fold, told(error), time.perf_counter() - started)
         stage.screen.line(f"  outer fold {fold.name} failed: {error}")
         return
@@ -168,6 +171,7 @@ def _fold(loop: _Loop, fold: OuterFold, seconds_left: float) -> None:
     row = loop.rows.add(fold, winner, trials, trials + len(wanted), time.perf_counter() - started)
     for path in (folder.study, folder.epochs, folder.predictions_epochs, folder.folds):
         path.unlink(missing_ok=True)
+    shutil.rmtree(folder.vouchers, ignore_errors=True)
     stage.screen.line(_told(row, loop))
 
 
@@ -179,6 +183,8 @@ def _validation(
     inner = validation_folds(stage, task, fold.rest(stage.examined.table))
     if inner is None:
         return None
+    for sentence in folder.check_tables():
+        loop.display.note(f"{sentence}.")
     how = Repeats(folder, stage.metric, settings.seed, settings.repeats, task.epochs, log.epochs)
     return Validation(chosen, replace(inner, on_group_done=lambda rows: None), how)
 
@@ -209,7 +215,8 @@ def _search(loop: _Loop, fold: OuterFold, folder: RunDir, seconds_left: float) -
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.epochs.exists():  # the fold was finished once, and its rows were lost: it is searched anew
         folder.trials.unlink(missing_ok=True)
-    mend(folder)
+    if damaged := mend(folder):
+        loop.display.note(f"{damaged}.")
     log = TrialLog.load(folder)
     loop.display.fold_has(len(log.current))
     limit = None if math.isinf(seconds_left) else seconds_left + log.elapsed

@@ -196,6 +196,8 @@ def _check(run: RunDir, screen: Screen) -> bool:
     damaged = run.check_pinned()
     if damaged:
         screen.line(f"  note: not as the run wrote them: {', '.join(damaged)}; the evaluation is made again.")
+    for sentence in run.check_tables():
+        screen.line(f"  note: {sentence}.")
     return any(path.name in damaged for path in run.of_test)
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 from bench import cluster, numbers
 from bench.data.images.store import common_window
 from bench.data.splits import fold_names, folds
+from bench.disk import is_of_a_full_disk, pass_on_full_disk
 from bench.errors import ConfigError
 from bench.evaluation.decide import decide
 from bench.evaluation.final import open_test, renew_selection
@@ -123,7 +124,7 @@ class Stage:
         """Call each of ``calls``, the longest first, in a worker; what they return comes in their order.
 
         Raises:
-            the first error, after all have ended.
+            the first error, after all have ended; that of a full disk before any other.
         """
         jobs = [
             cluster.Job(_name(one), partial(cluster.without_trainer, one), cost=len(calls) - place, kind="evaluation")
@@ -132,7 +133,7 @@ class Stage:
         ended = {one.job: one for one in self.carry_out(dict.fromkeys(jobs, 0.0))}
         errors = [one.error for one in ended.values() if one.error is not None]
         if errors:
-            raise errors[0]
+            raise next(filter(is_of_a_full_disk, errors), errors[0])
         return [ended[job].result for job in jobs]
 
 
@@ -163,7 +164,8 @@ def search(stage: Stage, task: Task) -> TrialLog:
     from bench.search.tune import run_search
 
     run, settings = stage.run, stage.settings
-    mend(run)  # also where a crash came in its very first line, before there was a trials.csv
+    if damaged := mend(run):  # also where a crash came in its very first line, before there was a trials.csv
+        stage.screen.line(f"  note: {damaged}.")
     log = TrialLog.load(run)
     stage.display.knows(log)
     before, done, again = stage.begun.search, len(log.current), len(to_try_again(log.records))
@@ -386,7 +388,10 @@ def validation_folds(stage: Stage, task: Task, table: pd.DataFrame) -> Folds | N
         }
         for one in rows
     ]
-    return Folds(rows, sizes, task.epochs, partial(messages.fold_lines, stage.screen, stage.metric))
+    return Folds(
+        *(rows, sizes, task.epochs, partial(messages.fold_lines, stage.screen, stage.metric)),
+        on_note=lambda text: stage.screen.line(f"  note: {text}."),
+    )
 
 
 def _tell_folds(stage: Stage, task: Task, over_folds: Folds | None) -> None:
@@ -420,6 +425,7 @@ def _suspect_labels(stage: Stage, task: Task, network: str) -> None:
     try:
         found = stage.call(cluster.suspected_labels, task, network, groups)
     except Exception as error:  # it decides nothing, and so ends nothing
+        pass_on_full_disk(error)
         stage.screen.line(f"  note: not computed: suspected wrong labels: {told_of(error)}.")
         return
     if found is None:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.clock import ACTIVITIES, column
-from bench.run.folder import append_rows, from_cells, write_table
+from bench.run.folder import append_rows, extend_table, from_cells, write_table
 from bench.search.parameters import PARAMETERS
 from bench.stats.metrics import METRICS
 
@@ -126,12 +126,15 @@ class Schema:
         columns: in their order; those that a file lacks are read as empty.
         classes: prefixes of columns of numbers, one per class, such as ``prob_``, at the end of the table.
         more: whether further columns of text may follow, which a data set's manifest named.
+        vouched: whether a run that is taken up goes on from its rows though their stage is unfinished, and so is to
+            know whether they are its own; see `bench.run.folder.vouch`.
     """
 
     file: str
     columns: tuple[Column, ...]
     classes: tuple[str, ...] = ()
     more: bool = False
+    vouched: bool = False
 
     def __post_init__(self) -> None:
         names = self.names
@@ -165,12 +168,12 @@ class Schema:
     def write(self, folder: Path, rows: Iterable[Row] | pd.DataFrame) -> pd.DataFrame:
         """Write ``rows`` into ``folder`` in one step; returns the table that was written."""
         table = self.frame(rows)
-        write_table(folder / self.file, table)
+        write_table(folder / self.file, table, self.vouched)
         return table
 
     def append(self, folder: Path, rows: Iterable[Row]) -> None:
         """Append ``rows`` to the file in ``folder``, which `write` has written with these columns."""
-        append_rows(folder / self.file, self.frame(rows))
+        (extend_table if self.vouched else append_rows)(folder / self.file, self.frame(rows))
 
     def read(self, folder: Path, grown: bool = False) -> pd.DataFrame:
         """The whole table: text that is missing is "", a number that is missing NaN (an integer's NA).
@@ -316,6 +319,7 @@ FINALISTS = Schema(
         *integers("folds"),
         *numbers("fold_mean", "fold_sd"),
     ),
+    vouched=True,
 )
 BASELINES = Schema(
     "baselines.csv",
@@ -331,6 +335,7 @@ BASELINES = Schema(
         *HOW_IT_ENDED,
         *text("model", "sha256"),
     ),
+    vouched=True,
 )
 FOLDS = Schema(
     "folds.csv",
@@ -343,8 +348,10 @@ FOLDS = Schema(
         *integers("seed", "images_train", "images_val", "patients_val"),
         *SCORES,
         *HOW_IT_ENDED,
+        *text("curve"),
         *CONFIG,
     ),
+    vouched=True,
 )
 LEARNING_CURVE = Schema(
     "learning_curve.csv",
@@ -358,6 +365,7 @@ LEARNING_CURVE = Schema(
         *HOW_IT_ENDED,
         *CONFIG,
     ),
+    vouched=True,
 )
 OUTER = Schema(
     "outer.csv",
@@ -375,6 +383,7 @@ OUTER = Schema(
         *numbers("seconds"),
         *CONFIG,
     ),
+    vouched=True,
 )
 OUTER_PREDICTIONS = Schema(
     "outer_predictions.csv",
@@ -385,6 +394,7 @@ OUTER_PREDICTIONS = Schema(
         *text("patient"),
     ),
     ("prob_", "calibrated_"),
+    vouched=True,
 )
 SPLITS = Schema(
     "splits.csv",

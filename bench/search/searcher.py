@@ -17,16 +17,18 @@ from typing import Any, Protocol
 import numpy as np
 import optuna
 import sqlalchemy
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.trial import TrialState
 
 from bench.cluster import Deaths
+from bench.disk import is_of_a_full_disk
 from bench.errors import ConfigError
 from bench.failures import MEMORY, TRIED_AGAIN
 from bench.run.courses import Curve
 from bench.run.record import Worked
 from bench.run.results import TrialLog, TrialRecord
 from bench.search.lanes import Lanes
-from bench.search.parameters import Value
+from bench.search.parameters import PARAMETERS, Value
 from bench.search.plan import MOST_TRIES, Planned, needs_as_much, once_more, to_try_again, too_large
 from bench.search.settled import FIXED, Rule
 from bench.search.space import Space
@@ -62,8 +64,15 @@ def study_url(file: Path) -> str:
     return url.replace("{", "{{").replace("}", "}}")  # Optuna takes it for a template
 
 
+_OUT_OF_REACH = (
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_CANTOPEN),
+    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT),
+)
+"""What SQLite says of a file that may well be whole."""
+
+
 def sound(file: Path) -> bool:
-    """Whether an SQLite file is whole, as far as SQLite can tell; one that is not there is.
+    """Whether a study's SQLite file is whole, and all of its trials can be read; one that is not there is.
 
     Raises:
         ConfigError: if another process holds it for longer than `BUSY_SECONDS`, or it is out of reach.
@@ -72,11 +81,51 @@ def sound(file: Path) -> bool:
         return True
     try:
         with contextlib.closing(sqlite3.connect(file, timeout=BUSY_SECONDS)) as connection:
-            return bool(connection.execute("PRAGMA quick_check").fetchone() == ("ok",))
-    except sqlite3.OperationalError as error:
-        raise ConfigError(f"{file} cannot be used ({error}); end what holds it, and resume the run.") from error
-    except sqlite3.DatabaseError:
+            if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+                return False
+        _read_through(file)
+    except Exception as error:  # whatever Optuna makes of cells that are damaged
+        if is_of_a_full_disk(error):
+            raise
+        if reason := _out_of_reach(error):
+            raise ConfigError(f"{file} cannot be used ({reason}); end what holds it, and resume the run.") from error
         return False
+    return True
+
+
+def _read_through(file: Path) -> None:
+    """Read all that is in a study's file; an error, of any kind, if that cannot be, or no search can go on from it."""
+    storage, known = _storage(file), dict[str, BaseDistribution]()
+    try:
+        for study in storage.get_all_studies():
+            for trial in storage.get_all_trials(study._study_id, deepcopy=False):
+                for name, one in trial.distributions.items():
+                    if name not in PARAMETERS:
+                        raise ValueError(f"no parameter is called {name!r}")
+                    check_distribution_compatibility(known.setdefault(name, one), one)
+    finally:
+        storage.engine.dispose()
+
+
+def _storage(file: Path) -> optuna.storages.RDBStorage:
+    return optuna.storages.RDBStorage(study_url(file), engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
+
+
+def _out_of_reach(error: BaseException | None) -> str:
+    """What an error, or one that led to it, says of a file out of reach; empty if the fault is the file's content."""
+    while error is not None:
+        code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(error, OSError | MemoryError) or (code is not None and code & 0xFF in _OUT_OF_REACH):
+            return str(error) or type(error).__name__
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def _score_in(trial: optuna.trial.FrozenTrial) -> float | None:
+    """The score that a study has of a trial: of one that was stopped early, what it reported last, its best by then."""
+    if trial.state == TrialState.PRUNED:
+        return None if trial.last_step is None else trial.intermediate_values[trial.last_step]
+    return trial.values[0] if trial.values else None
 
 
 class Watcher(Protocol):
@@ -250,11 +299,14 @@ class RecordingSearch:
         Raises:
             ConfigError: if it has others.
         """
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            record = finished.get(trial.user_attrs.get("trial", -1))
-            if record is None or record.metrics is None or self._end(record)[0] != TrialState.COMPLETE:
+        scored = (TrialState.COMPLETE, TrialState.PRUNED)
+        for trial in self._study.get_trials(deepcopy=False, states=scored):
+            record, told = finished.get(trial.user_attrs.get("trial", -1)), _score_in(trial)
+            if record is None or record.metrics is None or self._end(record)[0] != trial.state:
                 continue
-            kept, told = record.metrics[self._metric], trial.values[0] if trial.values else None
+            if told is None and trial.state == TrialState.PRUNED:  # nothing was reported
+                continue
+            kept = record.metrics[self._metric]
             if told is None or not math.isclose(kept, told, rel_tol=1e-9):
                 raise ConfigError(
                     f"trials.csv says {self._metric} {kept} for trial {record.trial}, study.db {told}: one of them is "

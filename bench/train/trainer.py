@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.clock import Clock
+from bench.disk import is_of_a_full_disk
 from bench.errors import TrialFailed
-from bench.failures import EXPLODED
+from bench.failures import EXPLODED, MEMORY
 from bench.models import linear_probe, small_cnn
 from bench.models.augmentation import Augmenter, Policy
 from bench.models.scaling import N_IMAGES, check_scaling
@@ -282,11 +283,12 @@ def _save(model: Any, file: Path) -> None:
 
 
 class out_of_memory_fails:  # noqa: N801 (a context manager reads as a phrase)
-    """Turns running out of memory into a failed trial."""
+    """Turns running out of memory into a failed trial; a full disk, which TensorFlow reports alike, stays one."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if error is not None and (isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"):
-            raise TrialFailed("memory ran out; a smaller batch size or image size needs less") from error
+        ran_out = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+        if error is not None and ran_out and not is_of_a_full_disk(error):
+            raise TrialFailed("memory ran out; a smaller batch size or image size needs less", MEMORY) from error

@@ -2,10 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pandas as pd
 import pytest
 
 from bench.checksums import checksum
+from bench.cluster import Ended, Job
 from bench.data.images.store import StoredImages
 from bench.data.sealing import Sealed
 from bench.evaluation import in_worker
@@ -24,6 +27,7 @@ from bench.evaluation.test_access import SealedTest, TestSealed
 from bench.run.courses import Curve, append_course
 from bench.run.documents import ModelCard, Threshold
 from bench.run.folder import RunDir, file_sha256, write_json
+from bench.run.stages import Stage
 from bench.run.tables import TRIALS
 from bench.settings import make_settings
 from bench.stats.calibration import CalibrationMap, Choice
@@ -48,6 +52,7 @@ class Study:
     noise: float = 0.3
     folder: Path = Path()
     called: list[Any] = field(default_factory=list)
+    fault: Exception | None = None
     more: Callable[..., tuple[EvaluationInputs, Decisions]] = lambda study, inputs, decisions: (inputs, decisions)
 
     def __post_init__(self) -> None:
@@ -125,7 +130,7 @@ class Study:
 
             def fail(model: Path, stored: StoredImages, some: Any, *rest: Any) -> None:
                 self.read(stored, some.rows if isinstance(some, Cases) else some)
-                raise MemoryError("no room for\npictures")
+                raise self.fault or MemoryError("no room for\npictures")
 
             return in_worker.attempt(arguments[0], fail, *arguments[2:])
         given, stored, rows = arguments
@@ -228,6 +233,24 @@ def test_all_is_computed_and_written(classes: tuple[str, ...], tmp_path: Path) -
     assert content["files"] == {f"{name}-{repeat}": f"{name}{repeat}" for name in study.images for repeat in (1, 2)}
     assert len(content["refusals"]) == 2
     assert_whole(study, content)
+
+
+def test_a_full_disk_ends_the_evaluation(tmp_path: Path) -> None:
+    """What is set beside the scores costs nothing else when it fails, but for that."""
+    study = Study(("A", "B"), [0, 1] * 30, folder=tmp_path)
+    study.fault = OSError(28, "No space left on device")
+    with pytest.raises(OSError, match="No space left on device"):
+        study.open()
+
+
+def test_of_several_errors_in_workers_that_of_a_full_disk_is_raised() -> None:
+    def carry_out(jobs: dict[Job, float]) -> Iterator[Ended]:
+        for job, error in zip(jobs, (MemoryError("too little"), OSError(28, "No space left on device")), strict=True):
+            yield Ended(job, None, error, 0, 0.0, 0.0)
+
+    stage: Any = SimpleNamespace(carry_out=carry_out)
+    with pytest.raises(OSError, match="No space left on device"):
+        Stage.call_all(stage, [partial(print), partial(print)])
 
 
 def test_one_class_alone_is_told_and_the_rest_computed(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Baselines: what is recorded of each, what is skipped and why, and what is not trained again."""
 
 import dataclasses
+import errno
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -204,11 +205,11 @@ def test_the_recipe_is_not_trained_again_where_it_has_won(work: Work) -> None:
 
 
 def test_a_baseline_that_fails_is_recorded_and_the_others_go_on(work: Work) -> None:
-    work.scores["recipe"] = [TrialFailed("memory ran out"), 0.8]
+    work.scores["recipe"] = [TrialFailed("the loss became nan"), 0.8]
     work.scores["small_cnn"] = [ValueError("two\nlines")] * 2
     table = work.go()
     assert table["state"].tolist() == ["failed", "completed", "failed", "failed", "completed", "completed"]
-    assert table["reason"].tolist()[:4] == ["memory ran out", "", *["ValueError: two lines"] * 2]
+    assert table["reason"].tolist()[:4] == ["the loss became nan", "", *["ValueError: two lines"] * 2]
     assert table["representative"].tolist() == [False, True, False, False, True, True]
     work.trained.clear()
     work.scores["recipe"][0] = 0.9
@@ -217,6 +218,20 @@ def test_a_baseline_that_fails_is_recorded_and_the_others_go_on(work: Work) -> N
     assert table["representative"].tolist()[:2] == [True, False]
     assert (work.run.models / "recipe-1.h5").read_text().startswith("recipe")
     assert (work.run.models / "recipe-2.h5").exists()
+
+
+def test_a_full_disk_ends_the_baselines_and_what_was_finished_is_kept(work: Work) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device (3 MB free there)", "models/.small_cnn-1.draft.h5")
+    work.scores["small_cnn"] = [full, 0.72]
+    with pytest.raises(OSError, match=r"No space left on device .*small_cnn-1"):
+        work.go()
+    kept = read_baselines(work.run)
+    assert kept["baseline"].tolist() == ["recipe", "recipe", "majority", "metadata"]
+    assert set(kept["state"]) == {"completed"}
+    work.scores["small_cnn"][0] = 0.7
+    work.trained.clear()
+    assert set(work.go()["state"]) == {"completed"}
+    assert [about[0] for about in work.trained] == ["small_cnn"] * 2, "and it goes on"
 
 
 def test_a_request_that_is_wrong_ends_the_baselines(work: Work) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import toys
 
 from bench.cli import main
 from bench.errors import ConfigError, TrialFailed, WorkerDied
-from bench.failures import MACHINE
+from bench.failures import MACHINE, MEMORY, kind_of
 from bench.finalists.folds import Folds, epoch_of, fold_rows
 from bench.finalists.seeds import NoFinalist, Repeats, Told, Wanted
 from bench.finalists.select import choose, read_finalists, retrain_finalists
@@ -24,7 +25,7 @@ from bench.run.console import Screen
 from bench.run.folder import RunDir, write_table
 from bench.run.progress import RunDisplay
 from bench.run.results import TrialLog, TrialRecord
-from bench.run.tables import EPOCHS
+from bench.run.tables import EPOCHS, FOLDS
 from bench.stats.metrics import METRICS, Metric
 from bench.trial import EpochRecord, TrialConfig, TrialResult
 
@@ -63,6 +64,7 @@ class Work:
         self.summaries: list[list[float]] = []
         self.repeats = 1
         self.trained: list[tuple[str, int]] = []
+        self.notes: list[str] = []
         self.log = TrialLog(self.run)
         for config in (A, B):
             self.add(config, metrics(0.6))
@@ -114,7 +116,7 @@ class Work:
 
         chosen = choose(self.log, metric, ["a", "b"])
         sizes = [SIZE] * len(scores["a"]) if scores else []
-        folds = Folds(ROWS[: len(sizes)], sizes, 6, on_group_done=lambda rows: None) if scores else None
+        folds = Folds(ROWS[: len(sizes)], sizes, 6, lambda rows: None, self.notes.append) if scores else None
         how = Repeats(self.run, metric, seed, repeats, 6, self.log.epochs)
         told = Told(on_group_done=lambda rows: self.summaries.append([row["metric_auc"] for row in rows]))
         return retrain_finalists(chosen, how, train, folds, told)
@@ -187,10 +189,10 @@ def test_an_epoch_after_the_end_of_a_training_is_its_last() -> None:
 
 
 def test_a_failed_fold_is_recorded_and_the_others_go_on(work: Work) -> None:
-    work.go({"a": [0.95, TrialFailed("memory ran out"), ValueError("two\nlines")], "b": [0.7, 0.8, 0.9]})
+    work.go({"a": [0.95, TrialFailed("the loss became nan"), ValueError("two\nlines")], "b": [0.7, 0.8, 0.9]})
     folds = pd.read_csv(work.run.folds, keep_default_na=False)
     assert folds["state"].tolist() == ["completed", "failed", "failed", *["completed"] * 3]
-    assert folds["reason"].tolist() == ["", "memory ran out", "ValueError: two lines", "", "", ""]
+    assert folds["reason"].tolist() == ["", "the loss became nan", "ValueError: two lines", "", "", ""]
     assert folds["metric_auc"].tolist()[1:3] == ["", ""]
     assert folds["best_epoch"].tolist() == ["1", "", "", "1", "1", "1"]
     table = read_finalists(work.run).set_index("backbone")
@@ -214,18 +216,44 @@ def test_the_validation_score_decides_if_no_fold_was_completed(work: Work) -> No
 
 
 def test_a_finalist_that_cannot_be_retrained_has_no_folds_and_cannot_win(tmp_path: Path) -> None:
-    work = Work(tmp_path, {"a": TrialFailed("memory ran out"), "b": metrics(0.8)})
+    work = Work(tmp_path, {"a": TrialFailed("the loss became nan"), "b": metrics(0.8)})
     work.go({"a": [0.9, 0.9], "b": [0.7, 0.7]})
     assert work.winner() == "b"
     assert pd.read_csv(work.run.folds)[["backbone", "fold"]].to_numpy().tolist() == [["b", 1], ["b", 2]]
 
 
+def test_a_full_disk_ends_the_stage_and_what_was_finished_is_kept(tmp_path: Path) -> None:
+    work = Work(tmp_path, {"a": metrics(0.9), "b": OSError(28, "No space left on device")})
+    with pytest.raises(OSError, match="No space left on device"):
+        work.go()
+    assert not work.run.best_model.exists()
+    assert read_finalists(work.run)["backbone"].tolist() == ["a"]
+    work.validation["b"] = metrics(0.95)
+    work.retrained.clear()
+    work.go()
+    assert work.retrained == ["b"] and work.winner() == "b"
+
+
+def test_a_full_disk_in_a_fold_ends_the_stage(work: Work) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        work.go({"a": [0.9, OSError(28, "No space left on device")], "b": [0.8, 0.7]})
+    assert pd.read_csv(work.run.folds)["state"].tolist() == ["completed"]
+
+
 @pytest.mark.parametrize(
-    "error", [WorkerDied(MACHINE, "the worker was killed"), OSError(28, "No space left on device")]
+    "error",
+    [
+        WorkerDied(MACHINE, "the worker was killed"),
+        OSError(5, "Input/output error"),
+        MemoryError("no room"),
+        pickle.loads(pickle.dumps(TrialFailed("memory ran out; a smaller batch size needs less", MEMORY))),
+    ],
 )
 def test_nobody_wins_while_a_backbone_is_missing_through_a_crash(tmp_path: Path, error: Exception) -> None:
     work = Work(tmp_path, {"a": error, "b": metrics(0.8)})
-    with pytest.raises(NoFinalist, match=r"^a \(.*\) could not be trained for a fault of the machine, .*stays sealed"):
+    with pytest.raises(
+        NoFinalist, match=r"^a \(.*\) could not be trained for a fault of the machine or its memory, .*sealed"
+    ):
         work.go()
     assert not work.run.best_model.exists()
     kept = pd.read_csv(work.run.finalists)
@@ -249,9 +277,11 @@ def test_a_fold_that_a_crash_took_keeps_everybody_from_winning_and_is_trained_ag
     assert work.winner() == "a"
 
 
-def test_a_death_goes_to_another_process_and_back() -> None:
-    died = pickle.loads(pickle.dumps(WorkerDied(MACHINE, "the worker process was killed")))
-    assert (type(died), died.kind, str(died)) == (WorkerDied, MACHINE, "the worker process was killed")
+@pytest.mark.parametrize("error", [WorkerDied(MACHINE, "it was killed"), TrialFailed("too little", MEMORY)])
+def test_a_failure_goes_to_another_process_and_back(error: TrialFailed) -> None:
+    died = pickle.loads(pickle.dumps(error))
+    assert (type(died), died.kind, str(died)) == (type(error), error.kind, str(error))
+    assert kind_of(died) == error.kind
 
 
 def test_one_seed_of_several_that_a_crash_took_keeps_nobody_from_winning(tmp_path: Path) -> None:
@@ -267,7 +297,7 @@ def test_a_request_that_is_wrong_ends_the_folds(work: Work) -> None:
 
 
 def test_what_is_in_folds_csv_is_not_trained_again(work: Work) -> None:
-    scores: dict[str, list[Any]] = {"a": [0.6, TrialFailed("memory ran out"), 0.7], "b": [0.8, 0.9, 0.7]}
+    scores: dict[str, list[Any]] = {"a": [0.6, TrialFailed("the loss became nan"), 0.7], "b": [0.8, 0.9, 0.7]}
     with pytest.raises(KeyboardInterrupt):
         work.go({**scores, "b": [0.8, KeyboardInterrupt(), 0.7]})
     assert len(pd.read_csv(work.run.folds)) == 4  # whole after each
@@ -305,7 +335,7 @@ def test_folds_of_another_configuration_number_or_seed_do_not_count(work: Work) 
 def test_folds_of_a_backbone_that_left_are_removed(work: Work) -> None:
     scores = {"a": [0.6, 0.7], "b": [0.8, 0.9]}
     work.go(scores)
-    work.validation = {"a": metrics(0.9), "b": TrialFailed("memory ran out")}
+    work.validation = {"a": metrics(0.9), "b": TrialFailed("the loss became nan")}
     work.run.model_file("b", 1).unlink()  # so b has to be retrained
     work.trained.clear()
     work.go(scores)
@@ -320,6 +350,45 @@ def test_a_damaged_table_of_folds_is_made_anew(work: Work) -> None:
     work.trained.clear()
     work.go({"a": [0.6, 0.7], "b": [0.8, 0.9]})
     assert len(work.trained) == 4
+
+
+@pytest.mark.parametrize("name", ["finalists", "folds"])
+def test_a_score_that_was_changed_while_the_stage_is_unfinished_lets_nobody_else_win(work: Work, name: str) -> None:
+    scores = {"a": [0.9, 0.8], "b": [0.7, 0.7]} if name == "folds" else None
+    work.go(scores)
+    assert work.winner() == "a"
+    file = getattr(work.run, name)
+    table = pd.read_csv(file)
+    table.loc[table["backbone"] == "a", "metric_auc"] = 0.1
+    write_table(file, table)
+    work.retrained.clear(), work.trained.clear()
+    work.go(scores)
+    assert work.winner() == "a"
+    assert (work.retrained, len(work.trained)) == ((["a", "b"], 0) if name == "finalists" else ([], 4))
+
+
+def test_a_fold_whose_curve_was_changed_is_trained_again(work: Work) -> None:
+    """The curves choose the epochs that folds are scored by."""
+    scores = {"a": [[0.6, 0.9], [0.5, 0.9], [0.4, 0.9]], "b": [0.7, 0.7, 0.7]}
+    work.go(scores)
+    assert work.winner() == "a"
+    table = EPOCHS.read(work.run.path)
+    mine = (table["name"] == "a") & (table["fold"] == 2)
+    table.loc[mine & (table["epoch"] == 2), "metric_auc"] = 0.99999
+    EPOCHS.write(work.run.path, table)
+    work.log = TrialLog.load(work.run)
+    work.trained.clear()
+    work.go(scores)
+    assert work.trained == [("a", 2)] and work.winner() == "a"
+    assert work.notes == ["epochs.csv is not as the run wrote it; trained again: a on fold 2"]
+    work.log = TrialLog.load(work.run)
+    work.trained.clear()
+    work.go(scores)
+    assert not work.trained, "as it was read again"
+    old = FOLDS.read(work.run.path).drop(columns="curve")
+    FOLDS.write(work.run.path, old)
+    work.go(scores)
+    assert not work.trained, "as before there was that column"
 
 
 def test_a_table_of_finalists_from_before_there_were_folds_goes_on(work: Work) -> None:
@@ -390,11 +459,11 @@ def test_every_repeat_has_a_seed_of_its_own_and_the_first_that_of_a_single_one(w
 
 
 def test_a_repeat_that_fails_says_why_and_the_mean_is_over_the_others(repeated: Work) -> None:
-    repeated.validation["a"][2] = TrialFailed("memory ran out")  # so a's mean is the better one
+    repeated.validation["a"][2] = TrialFailed("the loss became nan")  # so a's mean is the better one
     table = repeated.go(repeats=3)
     assert table["winner"].tolist() == [True, False, False, False, False, False]
     failed = table[table["state"] == "failed"].iloc[0]
-    assert (failed["backbone"], failed["repeat"], failed["reason"]) == ("a", 3, "memory ran out")
+    assert (failed["backbone"], failed["repeat"], failed["reason"]) == ("a", 3, "the loss became nan")
     assert not failed["representative"]
     assert failed["model"] == ""
     assert files(repeated) == {"a-1.h5", "a-2.h5", "b-1.h5", "b-2.h5", "b-3.h5"}
@@ -481,7 +550,7 @@ def test_the_curves_of_all_repeats_are_kept_and_those_of_earlier_finalists_are_n
     repeated.log = TrialLog.load(repeated.run)  # as a resumed run does
     repeated.add(dataclasses.replace(A, dropout=0.4), metrics(0.7))
     assert len(curves(repeated)) == 6
-    repeated.validation["a"] = [metrics(0.5), TrialFailed("memory ran out"), metrics(0.52)]
+    repeated.validation["a"] = [metrics(0.5), TrialFailed("the loss became nan"), metrics(0.52)]
     repeated.go(repeats=3)
     assert {key: curve for key, curve in curves(repeated).items() if key[0] == "a"} == {
         ("a", 1): [0.5],
@@ -490,7 +559,7 @@ def test_the_curves_of_all_repeats_are_kept_and_those_of_earlier_finalists_are_n
 
 
 def test_the_curves_of_folds_are_kept_by_fold(work: Work) -> None:
-    work.go({"a": [0.6, 0.7], "b": [0.8, TrialFailed("memory ran out")]})
+    work.go({"a": [0.6, 0.7], "b": [0.8, TrialFailed("the loss became nan")]})
     assert curves(work, "fold") == {("a", 1): [0.6], ("a", 2): [0.7], ("b", 1): [0.8]}
     work.add(dataclasses.replace(A, dropout=0.4), metrics(0.7))
     work.go({"a": [0.65, 0.75], "b": [0.8, 0.9]})
@@ -525,6 +594,7 @@ def test_damaged_models_cannot_be_evaluated(work: Work, name: str, content: str)
 def test_a_table_from_before_there_were_repeats_is_read_and_goes_on(work: Work) -> None:
     table = work.go()
     old = table.drop(columns=["repeat", "representative"])
+    shutil.rmtree(work.run.vouchers)
     write_table(work.run.finalists, old)
     read = read_finalists(work.run)
     assert read["repeat"].tolist() == [1, 1]
@@ -649,6 +719,8 @@ def test_the_stage_trains_finalists_and_baselines_and_says_so(
     def begin(**changes: Any) -> tuple[stages.Stage, Task]:
         run = RunDir(tmp_path / "reports" / "toy")
         made = request.resume(run, changes) if changes else request.prepare(settings)
+        if not changes:
+            request.write_request(made, "python run_bench.py")
         examined = examine(made, Screen(), run.read() if changes else None)
         begun = (
             pipeline.take_up(made, found) if changes else pipeline.create(made, found, weights, "python run_bench.py")
@@ -737,7 +809,7 @@ def test_a_run_with_folds(
     assert f"toy over 2 folds: ROC AUC {with_spread(mean, deviation)}" in capfd.readouterr().out
 
     # interrupted after one fold: the other is trained, and gives what it gave
-    write_table(run.folds, folds.iloc[:1])
+    FOLDS.write(run.path, folds.iloc[:1])
     run.unfinish("finalists")
     assert main(["run", "--resume", "folds"]) == 0
     again = pd.read_csv(run.folds)

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.errors import WorkerDied
+from bench.failures import MACHINE
 from bench.finalists.learning_curve import KIND, LearningCurve, subsets, whole_row
 from bench.finalists.seeds import Repeats, Wanted
 from bench.run.courses import Curve
@@ -51,6 +53,7 @@ class Work:
         self.run = RunDir(folder)
         self.trained: list[TrainingJob] = []
         self.fails: set[int] = set()
+        self.error: Exception = RuntimeError("no such layer")
         self.epochs = EpochLog(self.run)
 
     def go(self, config: TrialConfig = CONFIG, stop_after: int = 99) -> list[Any]:
@@ -67,7 +70,7 @@ class Work:
                 if number > stop_after:
                     return
                 self.trained.append(one.job)
-                yield one, RuntimeError("no such layer") if number in self.fails else result(0.5 + number / 100)
+                yield one, self.error if number in self.fails else result(0.5 + number / 100)
 
         return [one for one, _ in curve.beside(train)([own])]
 
@@ -105,6 +108,21 @@ def test_what_was_trained_is_not_trained_again_and_what_failed_is(work: Work) ->
     work.trained.clear()
     work.go(TrialConfig("toy", "none", learning_rate=0.02))
     assert len(work.trained) == 10, "another winner"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), WorkerDied(MACHINE, "No space left on device")],
+)
+def test_a_full_disk_ends_it_and_what_was_finished_is_kept(work: Work, error: Exception) -> None:
+    work.fails, work.error = {4}, error
+    with pytest.raises(type(error), match="No space left on device"):
+        work.go()
+    assert pd.read_csv(work.run.learning_curve)["state"].tolist() == ["completed"] * 4
+    work.fails = set()
+    work.trained.clear()
+    work.go()
+    assert len(work.trained) == 1 + 6, "the baseline, and what was left"
 
 
 def test_it_is_whole_after_each_training(work: Work) -> None:

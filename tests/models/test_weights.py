@@ -141,6 +141,18 @@ def test_imagenet_weights_that_cannot_be_had_stop_with_one_sentence(
     assert "could not be downloaded" in fallen.note
 
 
+@pytest.mark.parametrize("error", [MemoryError("no room"), OSError(28, "No space left on device")])
+def test_imagenet_weights_that_the_machine_had_no_room_for_are_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def build(**arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    with pytest.raises(type(error)):
+        resolve_weights(None, [dataclasses.replace(toy_backbone(), build=build)], tmp_path, seed=0, fall_back=True)
+
+
 def test_imagenet_weights_in_kerass_own_cache_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()

@@ -61,10 +61,31 @@ def test_a_torn_line_counts_as_none_and_the_next_is_found(run: RunDir, damage: s
     }[damage]
     run.predictions_epochs.write_bytes(torn)
     assert [course.curve.name for course in read_courses(run)] == ["0"]
-    mend(run)
-    assert run.predictions_epochs.stat().st_size == whole
+    said = "predictions_epochs.jsonl.gz was damaged; 1 training of it is whole, and "
+    assert mend(run).startswith(said) if damage == "one byte" else mend(run) == ""
+    assert run.predictions_epochs.stat().st_size == whole and mend(run) == ""
     append_course(run, Curve("trial", "2"), scored(2))
     assert [course.curve.name for course in read_courses(run)] == ["0", "2"]
+
+
+@pytest.mark.parametrize("lost", [(1,), (0, 1), (1, 3), (0, 2, 4)])
+def test_a_damaged_line_takes_no_other_with_it(run: RunDir, lost: tuple[int, ...]) -> None:
+    ends = [0]
+    for number in range(5):
+        append_course(run, Curve("trial", str(number)), scored(number))
+        ends.append(run.predictions_epochs.stat().st_size)
+    content = bytearray(run.predictions_epochs.read_bytes())
+    for number in lost:
+        content[(ends[number] + ends[number + 1]) // 2] ^= 4
+    run.predictions_epochs.write_bytes(content)
+    left = [str(number) for number in range(5) if number not in lost]
+    assert [course.curve.name for course in read_courses(run)] == left
+    assert mend(run).startswith(f"predictions_epochs.jsonl.gz was damaged; {len(left)} trainings of it are whole, and ")
+    append_course(run, Curve("trial", "5"), scored(5))
+    found = read_courses(run)
+    assert [course.curve.name for course in found] == [*left, "5"] and mend(run) == ""
+    np.testing.assert_array_equal(found[-1].scores, scored(5).scores)
+    assert len(pd.read_json(run.predictions_epochs, lines=True)) == len(left) + 1
 
 
 def test_a_run_that_was_ended_in_its_very_first_line_keeps_what_follows(run: RunDir) -> None:

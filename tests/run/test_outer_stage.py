@@ -254,6 +254,15 @@ def test_a_search_that_fails_is_a_row_and_the_time_limit_ends_the_loop(
     assert loop.rows["reason"].str.contains("All 3 trials failed").all()
     assert any("2 outer folds came to nothing" in line for line in loop.said)
 
+    def full(*given: Any) -> str:
+        raise tune.SearchFailed("All 3 trials failed; the last: OSError: [Errno 28] No space left on device.")
+
+    with monkeypatch.context() as patched, pytest.raises(tune.SearchFailed, match="No space left"):
+        patched.setattr(tune, "run_search", full)
+        loop = Loop(tmp_path, task, table)
+        loop.go()
+    assert len(loop.rows) == 0, "which ends the run, for it goes on once there is room"
+
     with monkeypatch.context() as patched:
         patched.setattr(tune, "run_search", lambda *given: "time limit")
         loop = Loop(tmp_path, task, table, time_limit=1000).go()

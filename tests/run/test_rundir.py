@@ -11,9 +11,19 @@ import pytest
 from bench.errors import ConfigError
 from bench.invocation import resume
 from bench.run import folder as module
-from bench.run.folder import _DRAFT, STAGES, RunDir, atomic_path, find_run, to_disk, write_json, write_table, write_text
+from bench.run.folder import (
+    _DRAFT,
+    STAGES,
+    RunDir,
+    atomic_path,
+    find_run,
+    to_disk,
+    write_json,
+    write_table,
+    write_text,
+)
 from bench.run.record import OpeningRecord
-from bench.run.tables import SCHEMAS
+from bench.run.tables import FINALISTS, FOLDS, OUTER, OUTER_PREDICTIONS, SCHEMAS
 
 
 def files_in(folder):
@@ -359,3 +369,72 @@ def test_a_start_that_was_ended_before_run_json_was_there_takes_no_name(tmp_path
     for name in names:
         (tmp_path / name).touch()
     assert RunDir(tmp_path).never_begun == never
+
+
+# Tables of unfinished stages
+
+ROW = {"backbone": "a", "state": "completed", "metric_auc": 0.5}
+
+
+def test_whenever_a_run_is_killed_its_tables_are_as_it_wrote_them(tmp_path, monkeypatch):
+    run, replace, left = RunDir(tmp_path), Path.replace, [0]
+
+    def killed(self, target):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    for auc, fatal in enumerate((1, 2, 0, 1, 2, 0, 2, 1, 0)):
+        left[0] = fatal
+        with pytest.raises(KeyboardInterrupt) if fatal else nullcontext():
+            FINALISTS.write(run.path, [{**ROW, "metric_auc": auc / 10}])
+        assert run.check_tables() == []
+    assert FINALISTS.records(run.path)[0]["metric_auc"] == 0.8
+
+
+def test_a_table_that_changed_while_its_stage_is_unfinished_is_set_aside_and_named(tmp_path):
+    run = make_run(tmp_path / "one")
+    for fold in (1, 2):
+        FINALISTS.write(run.path, [ROW] * fold)
+        FOLDS.write(run.path, [{**ROW, "fold": fold}])
+    assert run.check_tables() == []
+    run.finalists.write_text(run.finalists.read_text().replace("0.5", "0.6"))
+    said = "finalists.csv is not as the run wrote it; it is now finalists.damaged.csv, and made again"
+    assert run.check_tables() == [said]
+    assert not run.finalists.exists() and "0.6" in (run.path / "finalists.damaged.csv").read_text()
+    assert run.check_tables() == [] and run.folds.exists()
+    FINALISTS.write(run.path, [ROW])
+    run.pin(run.finalists)
+    run.finalists.write_text("changed")
+    assert run.check_tables() == [], "of a finished stage: `check_pinned` tells"
+
+
+def test_a_table_that_nothing_vouches_for_is_taken_as_it_is(tmp_path):
+    run = RunDir(tmp_path)
+    write_table(run.finalists, FINALISTS.frame([ROW]))  # as before there were such checksums
+    assert not run.vouchers.exists() and run.check_tables() == []
+    FINALISTS.write(run.path, [ROW])
+    (voucher,) = run.vouchers.iterdir()
+    content = voucher.read_bytes()
+    for damaged in (b"", content[:40], bytes(len(content)), bytes([content[3] ^ 1]).join((content[:3], content[4:]))):
+        voucher.write_bytes(damaged)
+        assert run.check_tables() == [], "the table is whole"
+
+
+@pytest.mark.parametrize("file", ["outer.csv", "outer_predictions.csv"])
+def test_changed_tables_of_outer_folds_are_refused(tmp_path, file):
+    run = make_run(tmp_path / "one")
+    image = {"repeat": 1, "fold": 1, "image": "a.png", "label": "A", "prob_A": 0.25, "calibrated_A": 0.25}
+    OUTER.write(run.path, [{"repeat": 1, "fold": 1, "state": "completed", "metric_auc": 0.25}])
+    OUTER_PREDICTIONS.write(run.path, OUTER_PREDICTIONS.frame([image]))
+    OUTER_PREDICTIONS.append(run.path, [{**image, "fold": 2}])
+    assert run.check_tables() == []
+    assert [row["fold"] for row in OUTER_PREDICTIONS.records(run.path)] == [1, 2]
+    path = run.path / file
+    path.write_text(path.read_text().replace("0.25", "0.75", 1))
+    with pytest.raises(ConfigError, match=rf"{file} is not as the run wrote it.*put the file back, or remove it"):
+        run.check_tables()
+    path.unlink()
+    assert run.check_tables() == []

@@ -498,6 +498,23 @@ def test_a_study_that_stays_held_is_named(tmp_path: Path, monkeypatch: pytest.Mo
             searcher.sound(tmp_path / "study.db")
 
 
+def test_a_study_that_cannot_be_reached_is_not_taken_for_a_damaged_one(
+    tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording(space, RunDir(tmp_path))
+    assert searcher.sound(tmp_path / "study.db")
+    for error in (PermissionError(13, "Permission denied"), MemoryError()):
+        caused = RuntimeError("raised during the commit")
+        caused.__cause__ = error
+        with monkeypatch.context() as patched, pytest.raises(ConfigError, match=r"study\.db cannot be used"):
+            patched.setattr(searcher, "_read_through", lambda file, error=caused: (_ for _ in ()).throw(error))
+            searcher.sound(tmp_path / "study.db")
+    with monkeypatch.context() as patched, pytest.raises(OSError):
+        full = OSError(28, "No space left on device")
+        patched.setattr(searcher, "_read_through", lambda file: (_ for _ in ()).throw(full))
+        searcher.sound(tmp_path / "study.db")
+
+
 def test_an_interrupted_search_is_settled(tmp_path: Path, space: Space) -> None:
     run = RunDir(tmp_path)
     first = recording(space, run)
@@ -519,7 +536,17 @@ def test_an_interrupted_search_is_settled(tmp_path: Path, space: Space) -> None:
     assert TrialConfig.from_mapping(second.suggest("again")) == TrialConfig.from_mapping(running)
 
 
-@pytest.mark.parametrize("loss", ["gone", "empty", "cut short", "overwritten"])
+FLIPPED = {
+    "a state": (b"COMPLETE", b"COMPLEUE"),
+    "a name of Optuna's": (b"CategoricalDistribution", b"CategorhcalDistribution"),
+    "a choice": (b'["toy", "toy2"]', b'["toy", "tox2"]'),
+    "a parameter": (b"ema_momentum{", b"ema_Momentum{"),
+    "an index": (b"\x01ema_momentum", b"\x01ema_momenuum"),
+}
+"""What one bit turns into what, where SQLite's quick check sees nothing."""
+
+
+@pytest.mark.parametrize("loss", ["gone", "empty", "cut short", "overwritten", *FLIPPED])
 def test_a_study_that_was_lost_is_made_again_from_the_table(tmp_path: Path, space: Space, loss: str) -> None:
     run = RunDir(tmp_path)
     first = recording(space, run)
@@ -545,7 +572,8 @@ def test_a_study_that_was_lost_is_made_again_from_the_table(tmp_path: Path, spac
         run.study.unlink()
     else:
         half = content[: len(content) // 2]
-        run.study.write_bytes({"empty": b"", "cut short": half, "overwritten": half.ljust(len(content), b"\xff")}[loss])
+        damaged = {"empty": b"", "cut short": half, "overwritten": half.ljust(len(content), b"\xff")}
+        run.study.write_bytes(damaged[loss] if loss in damaged else flipped(content, *FLIPPED[loss]))
     said: list[str] = []
     watcher = Silent()
     watcher.note = said.append  # type: ignore[method-assign]
@@ -555,8 +583,15 @@ def test_a_study_that_was_lost_is_made_again_from_the_table(tmp_path: Path, spac
     assert [one[:3] + one[4:5] for one in after] == [one[:3] + one[4:5] for one in before]
     assert [one[3] for one in after] == [one[3] for one in before], "distributions, without which nothing is learnt"
     assert [one[5] for one in after if one[0] != TrialState.FAIL] == [1] * 5
-    assert bool(said) == (run.path / "study.damaged.db").exists() == (loss in ("cut short", "overwritten"))
+    assert bool(said) == (run.path / "study.damaged.db").exists() == (loss not in ("gone", "empty"))
     assert again.settle(log.records) == [] and len(told()) == 6, "and once"
+
+
+def flipped(content: bytes, old: bytes, new: bytes) -> bytes:
+    """``content`` with the last ``old`` in it turned into ``new``."""
+    before, found, after = content.rpartition(old)
+    assert found and len(old) == len(new)
+    return before + new + after
 
 
 def test_the_same_seed_proposes_the_same(tmp_path: Path, space: Space) -> None:
@@ -710,12 +745,14 @@ def test_without_being_told_to_nothing_that_failed_is_proposed_again(tmp_path: P
     assert recording(tiny, RunDir(tmp_path)).suggest("b") == "FINISHED"
 
 
-def test_a_score_that_the_study_does_not_know_is_told(tmp_path: Path, space: Space) -> None:
+@pytest.mark.parametrize("end", ["completed", "pruned"])
+def test_a_score_that_the_study_does_not_know_is_told(tmp_path: Path, space: Space, end: str) -> None:
     search = recording(space, RunDir(tmp_path))
     search.suggest("a")
-    search.scored("a", result(1, 0.75))
-    search.ended("a", last(1, 0.75))
+    search.scored("a", result(1, 0.65 if end == "pruned" else 0.75))
+    search.ended("a", result(2, 0.75) if end == "pruned" else last(1, 0.75))
     log = TrialLog.load(RunDir(tmp_path))
+    assert [one.state for one in log.records] == [end]
     assert recording(space, RunDir(tmp_path)).settle(log.records) == []
     flipped = [replace(one, metrics={**(one.metrics or {}), "auc": 0.85}) for one in log.records]
     with pytest.raises(

@@ -1,5 +1,6 @@
 """Trials and finalists: what is trained, what is reported, and what is left behind."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from bench.errors import TrialFailed
+from bench.failures import MEMORY, kind_of
 from bench.models.export import load_model, predict_images
 from bench.stats.metrics import evaluate
 from bench.train.features import StoredFeatures
@@ -364,9 +366,16 @@ def test_a_loss_that_is_not_finite_fails_with_its_reason_and_the_next_trial_is_w
     assert scores(four.run(DEEP)) == pytest.approx(reference, abs=1e-6)
 
 
+class ResourceExhaustedError(Exception):
+    """As TensorFlow's is called."""
+
+
 def test_running_out_of_memory_fails_one_trial() -> None:
-    with pytest.raises(TrialFailed, match="memory ran out"), out_of_memory_fails():
+    with pytest.raises(TrialFailed, match="memory ran out") as caught, out_of_memory_fails():
         raise MemoryError
+    assert kind_of(pickle.loads(pickle.dumps(caught.value))) == MEMORY, "in the driver, too, which never sees the cause"
+    with pytest.raises(ResourceExhaustedError, match="No space left"), out_of_memory_fails():
+        raise ResourceExhaustedError("/cache/x; No space left on device")  # as TensorFlow says of a full disk
     with pytest.raises(ValueError, match="other"), out_of_memory_fails():
         raise ValueError("other")
 
