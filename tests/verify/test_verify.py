@@ -412,6 +412,36 @@ def verified_alone(folder: Path, name: str) -> Tally:
         return verified(folder)[name]
 
 
+def cut(name: str) -> Plant:
+    """A file that ends in its middle."""
+
+    def plant(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+    return plant
+
+
+def nested_deeply(folder: Path) -> None:
+    (folder / "evaluation.json").write_text("[" * 100_000)
+
+
+DAMAGED: dict[str, tuple[str, Plant, str]] = {
+    "a compressed file that is cut": ("scores of trainings", cut("predictions_epochs.jsonl.gz"), "EOFError"),
+    "an archive that is cut": ("saliency.json", cut("saliency.npz"), "BadZipFile"),
+    "a document that is nested deeply": ("images and validation", nested_deeply, "RecursionError"),
+    "a count without end": ("comparisons.csv", cell("comparisons.csv", "only_a_right", "inf"), "OverflowError"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+@pytest.mark.parametrize("drawn", [2], indirect=True)
+def test_a_damaged_file_is_a_disagreement_and_no_crash(drawn: Path, tmp_path: Path, what: str) -> None:
+    name, plant, error = DAMAGED[what]
+    plant(folder := Path(shutil.copytree(drawn, tmp_path / "copy")))
+    assert any(one.startswith(f"cannot be checked: {error}: ") for one in verified_alone(folder, name).wrong)
+
+
 def test_a_table_that_is_gone_is_said_and_not_wrong(copy: Path) -> None:
     (copy / "prevalences.csv").unlink()
     with pytest.raises(NotThere, match=r"prevalences\.csv is not there"):
