@@ -8,17 +8,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 from made import make
+from scipy.special import expit
 
 from bench.cli import main
 from bench.stats.bootstrap import Bootstrap, intervals
+from bench.stats.conformal import conformal_scores
 from bench.stats.predictions import Predictions
-from bench.verify import integrity
+from bench.verify import conformal, integrity
 from bench.verify.command import checks, told, verified
 from bench.verify.reading import Folder, NotThere, Predicted, Tally
 from bench.verify.resampled import Redrawn, check_ends, redrawn
@@ -410,6 +413,28 @@ def verified_alone(folder: Path, name: str) -> Tally:
         alone = {name: checks()[name]}
         patch.setattr("bench.verify.command.checks", lambda: alone)
         return verified(folder)[name]
+
+
+@pytest.mark.parametrize("edge", [4, 8, 12])
+def test_the_limit_of_a_confident_model_agrees_and_its_neighbour_does_not(
+    edge: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most of its scores lie within few millionths of each other, to which they are rounded up."""
+    monkeypatch.setattr(conformal, "_on_test", lambda *_: None)
+    complaints = {0: 0, 3: 0, -3: 0}
+    for seed in range(10):
+        second = expit(np.random.default_rng(seed).normal(edge, 2, 300))
+        labels, own = np.arange(300) % 2, np.column_stack([second, 1 - second])
+        scores = np.where(labels[:, None] == 0, own, own[:, ::-1])
+        found = Predicted((), labels, scores, np.arange(300))
+        sets = conformal_scores(labels, scores, found.patients)
+        card = {"conformal": {"patients": sets.patients, "scores": list(sets.scores)}}
+        for off in complaints:
+            told = {"conformal": {"coverage": 0.9, "limit": sets.limit(0.9) + off * 1e-6}}
+            run = SimpleNamespace(evaluation=told, json=lambda _, card=card: card, winners=lambda *_, one=found: one)
+            conformal.prediction_sets(cast(Folder, run), tally := Tally())
+            complaints[off] += bool(tally.wrong)
+    assert complaints == {0: 0, 3: 10, -3: 10}
 
 
 def cut(name: str) -> Plant:
