@@ -4,13 +4,15 @@ from itertools import combinations
 from typing import Any
 
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from bench.verify.reading import SMALLER_IS_BETTER, Folder, Tally
 from bench.verify.scores import score, scores_told
 
 
 def splits(run: Folder, tally: Tally) -> None:
-    """No patient and no pixel in two splits, counts as run.json has them, and predictions of these very images."""
+    """No patient and no pixel in two splits, counts as run.json has them, predictions of these images and patients."""
     table = run.table("splits.csv")
     used = {split: table[table["split"] == split] for split in ("train", "val", "test")}
     for one, other in combinations(used, 2):
@@ -24,8 +26,31 @@ def splits(run: Folder, tally: Tally) -> None:
         for _, predicted in run.tables_of(name):
             pairs = [dict(zip(part["image"], part["label"], strict=True)) for part in (used[split], predicted)]
             tally.check(pairs[0] == pairs[1], f"{name}: other images or labels than splits.csv has in {split}")
+    _patients(run, table, tally)
     if run.has("run.json"):
         _counts(run, used, tally)
+
+
+def _patients(run: Folder, table: pd.DataFrame, tally: Tally) -> None:
+    """Each image that is predicted is of its patient, or of one whom the very same image makes the same."""
+    known = table[table["patient"].notna()]
+    person = _persons(known)
+    own = dict(zip(known["image"], known["patient"].map(person), strict=True))
+    for name, predicted in run.tables_of(*(f"predictions_{of}.csv" for of in ("test", "val", "models"))):
+        rows = predicted[predicted["image"].isin(own)]
+        other = rows["image"][rows["image"].map(own) != rows["patient"].map(person)].unique()
+        some = ", ".join(map(str, other[:3]))
+        tally.check(not len(other), f"{name}: of other patients than in splits.csv: {len(other)}, such as {some}")
+
+
+def _persons(known: pd.DataFrame) -> dict[str, int]:
+    """Patient -> a number, the same for patients of whom the very same image is there."""
+    patients, names = pd.factorize(known["patient"])
+    pixels = known["pixels"] if "pixels" in known else pd.Series(index=known.index, dtype=object)
+    shared = pd.Series(patients)[pixels.notna().to_numpy()]
+    first = shared.groupby(pixels.dropna().to_numpy()).transform("first")
+    joined = coo_array(([True] * len(shared), (first.to_numpy(int), shared.to_numpy(int))), shape=(len(names),) * 2)
+    return dict(zip(names, connected_components(joined, directed=False)[1].tolist(), strict=True))
 
 
 def _counts(run: Folder, used: dict[str, pd.DataFrame], tally: Tally) -> None:

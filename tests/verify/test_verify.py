@@ -69,6 +69,16 @@ def shared_patient(folder: Path) -> None:
     table.to_csv(folder / "splits.csv", index=False)
 
 
+def other_patients(name: str) -> Plant:
+    """Every image its own patient, in one file."""
+
+    def plant(folder: Path) -> None:
+        table = pd.read_csv(folder / name, keep_default_na=False, dtype=str)
+        table.assign(patient=table["image"]).to_csv(folder / name, index=False)
+
+    return plant
+
+
 def cut_short(folder: Path) -> None:
     (folder / "curves.csv").write_text("model,class\ntoy,A,B,C\n")
 
@@ -106,6 +116,9 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a probability": ("predictions", cell("predictions_test.csv", "prob_NORMAL", shifted(0.01))),
     "a label": ("splits.csv", cell("predictions_test.csv", "label", "PNEUMONIA")),
     "a patient in two splits": ("splits.csv", shared_patient),
+    "patients of the test images": ("splits.csv", other_patients("predictions_test.csv")),
+    "patients of the validation images": ("splits.csv", other_patients("predictions_val.csv")),
+    "patients of the models' images": ("splits.csv", other_patients("predictions_models.csv")),
 }
 
 
@@ -287,6 +300,20 @@ def test_what_does_not_agree_is_found(copy: Path, what: str) -> None:
         assert what == "a file that is cut short"
         tally = verified_alone(copy, name)
     assert tally.wrong, f"{what} is not found by {name}"
+
+
+def test_patients_of_whom_the_very_same_image_is_there_are_one(copy: Path) -> None:
+    splits, predicted = copy / "splits.csv", copy / "predictions_test.csv"
+    rows, table = pd.read_csv(splits, dtype=str), pd.read_csv(predicted, dtype=str)
+    test = rows.index[rows["split"] == "test"]
+    one, other = test[0], next(row for row in test if rows["patient"][row] != rows["patient"][test[0]])
+    table["patient"] = table["patient"].replace(rows["patient"][other], rows["patient"][one])
+    table.to_csv(predicted, index=False)
+    (wrong,) = verified_alone(copy, "splits.csv").wrong
+    assert wrong.startswith("predictions_test.csv: of other patients than in splits.csv: 1, such as ")
+    rows.loc[other, "pixels"] = rows["pixels"][one]
+    rows.to_csv(splits, index=False)
+    assert verified_alone(copy, "splits.csv").wrong == []
 
 
 def test_what_rounding_leaves_of_no_standard_error_agrees(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
