@@ -52,6 +52,11 @@ class Tally:
         """Both are the same text or count."""
         self.check(told == found, f"{where}: {told} is told, {found} is found")
 
+    def whole(self, where: str, told: Iterable[object], wanted: Iterable[object]) -> None:
+        """Every row that is wanted is told, each by what tells it from others."""
+        missing = sorted(map(str, {*wanted} - {*told}))
+        self.check(not missing, f"{where}: {len(missing)} missing, such as {', '.join(missing[:2])}")
+
     def close(self, where: str, told: Any, found: Any, tolerance: float = TOLERANCE) -> None:
         """Both are the same number within a tolerance, or both are missing."""
         first, second = _number(told), _number(found)

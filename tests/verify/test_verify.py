@@ -79,6 +79,16 @@ def other_patients(name: str) -> Plant:
     return plant
 
 
+def dropped(name: str, rows: slice) -> Plant:
+    """Rows that are no longer there."""
+
+    def plant(folder: Path) -> None:
+        table = pd.read_csv(folder / name, keep_default_na=False, dtype=str)
+        table.drop(table.index[rows]).to_csv(folder / name, index=False)
+
+    return plant
+
+
 def cut_short(folder: Path) -> None:
     (folder / "curves.csv").write_text("model,class\ntoy,A,B,C\n")
 
@@ -107,6 +117,12 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a gain": ("decision_curve.csv", cell("decision_curve.csv", "gain", shifted(0.01), row=40)),
     "a point of a ROC curve": ("curves.csv", cell("curves.csv", "y", shifted(0.01), row=30)),
     "a point of a precision-recall curve": ("curves.csv", cell("curves.csv", "y", shifted(0.01), row=150)),
+    "a whole curve": ("curves.csv", dropped("curves.csv", slice(101))),
+    "a point of a curve": ("curves.csv", dropped("curves.csv", slice(7, 8))),
+    "a threshold of the decision curve": ("decision_curve.csv", dropped("decision_curve.csv", slice(50, 51))),
+    "a measure": ("operating_points.csv", dropped("operating_points.csv", slice(1, 2))),
+    "a prevalence": ("prevalences.csv", dropped("prevalences.csv", slice(2, 3))),
+    "a subgroup": ("subgroups.csv", dropped("subgroups.csv", slice(1))),
     "a file that is cut short": ("curves.csv", cut_short),
     "a difference": ("comparisons.csv", cell("comparisons.csv", "difference", shifted(0.01))),
     "a score that is compared": ("comparisons.csv", cell("comparisons.csv", "score_b", shifted(0.01))),
@@ -223,6 +239,7 @@ DRAWN: dict[str, list[tuple[Plant, str]]] = {
         (cell("learning_curve.csv", "metric_auc", shifted(0.01)), "size 0.125 1: auc"),
     ],
     "robustness.csv": [
+        (dropped("robustness.csv", slice(-1, None)), "alterations and levels"),
         (cell("robustness.csv", "auc", shifted(0.01), row=3), "recompression 25.0: auc:"),
         (narrowed_row("robustness.csv", 3, "accuracy_"), "recompression 25.0: accuracy: width"),
         (narrowed_row("robustness.csv", 2, "auc_change_"), "recompression 50.0: half the interval of the change"),
@@ -492,6 +509,13 @@ def test_a_damaged_file_is_a_disagreement_and_no_crash(drawn: Path, tmp_path: Pa
     name, plant, error = DAMAGED[what]
     plant(folder := Path(shutil.copytree(drawn, tmp_path / "copy")))
     assert any(one.startswith(f"cannot be checked: {error}: ") for one in verified_alone(folder, name).wrong)
+
+
+def test_a_run_without_checksums_of_its_files_says_so(copy: Path) -> None:
+    """What changed in a table that is checked by its hash alone is not found then."""
+    for pinned, note in (({"curves.csv": "0"}, ""), ({}, "run.json holds no checksums of files")):
+        (copy / "run.json").write_text(json.dumps({"pinned": pinned}))
+        assert verified_alone(copy, "file hashes").skipped == note
 
 
 def test_a_table_that_is_gone_is_said_and_not_wrong(copy: Path) -> None:
