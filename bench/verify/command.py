@@ -115,7 +115,7 @@ def verified(path: str | os.PathLike[str]) -> "dict[str, Tally]":
         try:
             check(run, tally)
         except NotThere as error:
-            tally.skipped = str(error)
+            tally.note(str(error))
         except Exception as error:  # a damaged file ends a check in whatever way its reader has
             tally.check(False, f"cannot be checked: {type(error).__name__}: {error}")
     return found

@@ -48,6 +48,10 @@ class Tally:
         if not holds:
             self.wrong.append(sentence)
 
+    def note(self, sentence: str) -> None:
+        """Something was not compared, beside what was noted before."""
+        self.skipped = "; ".join(filter(None, (self.skipped, sentence)))
+
     def same(self, where: str, told: object, found: object) -> None:
         """Both are the same text or count."""
         self.check(told == found, f"{where}: {told} is told, {found} is found")
