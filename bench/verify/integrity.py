@@ -10,6 +10,12 @@ import xxhash
 
 from bench.verify.reading import Folder, Json, Tally
 
+RESUMED = {"outer", "repeats", "budget", "time_limit", "until_settled"}
+"""Settings that a resumed run may take anew: its plan is written again where they count, and before they do."""
+GROWING = {"repeats", "budget"}
+"""Those that it may only raise."""
+EVALUATED = {"bootstrap", "target_sensitivity", "group_by"}
+"""Those that `evaluate` may take anew before it opens the test split."""
 LEDGER = "test-openings.jsonl"  # `bench.run.ledgers` would bring the settings with it, and these `bench.stats`
 
 
@@ -40,6 +46,7 @@ def seal(run: Folder, tally: Tally) -> None:
     record = run.run.get("test", {})
     openings, plans = record.get("openings", []), run.run.get("plans", [])
     _plan(run, plans, tally)
+    _settings(run, plans, tally)
     if run.has("evaluation.json") and not _there(run, "best_model.json", tally):
         return
     card = run.json("best_model.json")
@@ -107,6 +114,21 @@ def _plan(run: Folder, plans: list[Json], tally: Tally) -> None:
         for name, file in (("space", "space.yaml"), ("split", "splits.csv")):
             if _there(run, file, tally):
                 tally.same(f"SHA-256 of {file} in the plan", plan["holds"][name], run.sha256(file))
+
+
+def _settings(run: Folder, plans: list[Json], tally: Tally) -> None:
+    """What run.json says of its settings is what was planned last; what may have been changed since is noted."""
+    told, changed = run.run.get("settings", {}), []
+    may_change = RESUMED if run.has("evaluation.json") else RESUMED | EVALUATED
+    for name, planned in plans[-1]["holds"].get("settings", {}).items() if plans else ():
+        if name not in told or name == "outer_budget":  # in a plan that is the budget, unless it is given
+            continue
+        if name in may_change and told[name] != planned and not (name in GROWING and told[name] < planned):
+            changed.append(name)
+        else:
+            tally.same(f"setting {name} and the last plan's", told[name], planned)
+    if changed:
+        tally.note(f"other than in the last plan, as --resume may take them: {', '.join(changed)}")
 
 
 def ledger(run: Folder, tally: Tally) -> None:

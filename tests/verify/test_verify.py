@@ -89,6 +89,16 @@ def dropped(name: str, rows: slice) -> Plant:
     return plant
 
 
+def all_trials(column: str, value: str) -> Plant:
+    """Another configuration of every trial."""
+
+    def plant(folder: Path) -> None:
+        table = pd.read_csv(folder / "trials.csv", keep_default_na=False, dtype=str)
+        table.assign(**{column: value}).to_csv(folder / "trials.csv", index=False)
+
+    return plant
+
+
 def cut_short(folder: Path) -> None:
     (folder / "curves.csv").write_text("model,class\ntoy,A,B,C\n")
 
@@ -107,6 +117,9 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a mean over seeds": ("finalists.csv", entry("retrained", 0, "mean")),
     "a score on validation": ("finalists.csv", cell("finalists.csv", "metric_auc", shifted(-0.1), "representative")),
     "a trial's score": ("finalists.csv", cell("finalists.csv", "trial_score", shifted(0.01))),
+    "a finalist's configuration": ("finalists.csv", cell("finalists.csv", "config_dropout", "0.7")),
+    "a trial's configuration": ("finalists.csv", all_trials("config_batch_size", "512")),
+    "a finalist's trial": ("finalists.csv", cell("finalists.csv", "trial", "77")),
     "a mean over folds": ("folds.csv", cell("finalists.csv", "fold_mean", shifted(0.01))),
     "images of a fold": ("folds.csv", cell("folds.csv", "images_val", shifted(1))),
     "Wilson's interval": ("operating_points.csv", cell("operating_points.csv", "wilson_low", shifted(0.01))),
@@ -413,6 +426,42 @@ def test_a_plan_that_was_changed_after_the_opening_is_none_of_it(copy: Path) -> 
     (other,) = seal([first], ["2025-01-01", "2026-01-02"], copy)
     assert other.startswith("plan of the opening: plan of 2026-01-01 is told, plan of 2026-01-02 is found")
     assert "the plan was written after the test split was opened" in seal([first], ["2026-01-03"], copy)
+
+
+def test_the_exported_model_has_the_configuration_of_the_winner(copy: Path) -> None:
+    """Parameters that tables of earlier versions lack are no others."""
+    winner = pd.read_csv(copy / "finalists.csv").query("winner").iloc[0]
+    config = {"dropout": float(winner["config_dropout"]), "schedule": "constant"}
+    for off in (0.0, 0.1):
+        told = {"config": config | {"dropout": config["dropout"] + off}}
+        (copy / "best_model.json").write_text(json.dumps(told))
+        wrong = [one for one in verified_alone(copy, "finalists.csv").wrong if "best_model.json" in one]
+        assert [one.split(":")[1] for one in wrong] == [" dropout and that of the winner"] * bool(off)
+
+
+SETTINGS = {"metric": "auc", "budget": 6, "bootstrap": 2000, "time_limit": None, "outer": None, "outer_budget": None}
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong", "noted"),
+    [
+        ({}, "", ""),
+        ({"metric": "brier"}, "metric", ""),
+        ({"bootstrap": 100}, "bootstrap", ""),
+        ({"budget": 4}, "budget", ""),
+        ({"budget": 8, "time_limit": 60.0}, "", "budget, time_limit"),
+        ({"outer_budget": 6}, "", ""),
+        ({"a later one": 1}, "", ""),
+    ],
+)
+def test_settings_are_those_of_the_last_plan_but_for_what_a_resumed_run_takes_anew(
+    copy: Path, changed: dict[str, Any], wrong: str, noted: str
+) -> None:
+    plans = [{"holds": {"settings": {"metric": "f1"}}}, {"holds": {"settings": SETTINGS}}]
+    (copy / "run.json").write_text(json.dumps({"settings": SETTINGS | changed}))
+    integrity._settings(Folder(copy), plans, tally := Tally())
+    assert [one.partition(" and the last plan's")[0] for one in tally.wrong] == [f"setting {wrong}"] * bool(wrong)
+    assert tally.skipped == (f"other than in the last plan, as --resume may take them: {noted}" if noted else "")
 
 
 @pytest.mark.parametrize("name", ["best_model.h5", "best_model.json", "splits.csv", "space.yaml"])
