@@ -52,6 +52,11 @@ class Tally:
         """Something was not compared, beside what was noted before."""
         self.skipped = "; ".join(filter(None, (self.skipped, sentence)))
 
+    def add(self, other: "Tally") -> None:
+        """What was compared of a part."""
+        self.compared += other.compared
+        self.wrong += other.wrong
+
     def same(self, where: str, told: object, found: object) -> None:
         """Both are the same text or count."""
         self.check(told == found, f"{where}: {told} is told, {found} is found")
