@@ -21,6 +21,7 @@ def robustness(run: Folder, tally: Tally) -> None:
     """Every score, interval and paired change of robustness.csv, from predictions_altered.csv."""
     table, altered = run.table("robustness.csv"), run.table("predictions_altered.csv")
     levels = dict(iter(altered.groupby(["corruption", "level"], sort=False, dropna=False)))
+    tally.same("alterations and levels", len(table), len(levels))
     models = [run.predicted(_level(levels, row)) for _, row in table.iterrows()]
     if not models:
         return

@@ -115,8 +115,8 @@ def verified(path: str | os.PathLike[str]) -> "dict[str, Tally]":
         try:
             check(run, tally)
         except NotThere as error:
-            tally.skipped = str(error)
-        except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, ZeroDivisionError) as error:
+            tally.note(str(error))
+        except Exception as error:  # a damaged file ends a check in whatever way its reader has
             tally.check(False, f"cannot be checked: {type(error).__name__}: {error}")
     return found
 
@@ -128,7 +128,9 @@ LEFT_OUT = {
     "trials.csv": "importance of hyperparameters, chances of other trials and times, as report.html has them",
     "best_model.h5": "predictions: `python -m bench predict` makes them from best_model.h5 and the images",
     "external": "external tests (external/): they are tests of the same model on other images",
-    PAGE: "numbers in the prose and figures of report.html, but for what twice as many patients would give",
+    PAGE: "prose, figures and threshold panel of report.html, but for what twice as many patients would give",
+    "model_card.md": "model_card.md: the tables of the card are compared as report.html has them",
+    "methods.md": "methods.md, which is prose",
 }
 """Files of a run -> what of them, or of what is said by them, is not computed again, and why."""
 

@@ -7,8 +7,9 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench.verify.reading import Folder, Tally
 
-ROUNDED = 1.5e-6
+STEP = 1e-6
 """Scores are written with six digits, rounded up."""
+ROUNDED = 1.5 * STEP
 
 
 def prediction_sets(run: Folder, tally: Tally) -> None:
@@ -33,7 +34,7 @@ def prediction_sets(run: Folder, tally: Tally) -> None:
         limit = math.inf
     else:
         of_all = float(np.quantile(scores, level, method="inverted_cdf"))
-        higher = [one for one in card["scores"] if one >= of_all - ROUNDED]
+        higher = [one for one in card["scores"] if one >= of_all + STEP - ROUNDED]  # rounded up, none is far below
         tally.close("limit of the prediction sets", told["limit"], min(higher), ROUNDED)
         limit = float(told["limit"])
     _on_test(run, limit, tally)

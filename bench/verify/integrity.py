@@ -10,11 +10,19 @@ import xxhash
 
 from bench.verify.reading import Folder, Json, Tally
 
+RESUMED = {"outer", "repeats", "budget", "time_limit", "until_settled"}
+"""Settings that a resumed run may take anew: its plan is written again where they count, and before they do."""
+GROWING = {"repeats", "budget"}
+"""Those that it may only raise."""
+EVALUATED = {"bootstrap", "target_sensitivity", "group_by"}
+"""Those that `evaluate` may take anew before it opens the test split."""
 LEDGER = "test-openings.jsonl"  # `bench.run.ledgers` would bring the settings with it, and these `bench.stats`
 
 
 def files(run: Folder, tally: Tally) -> None:
     """Checksums of the files of finished stages, and SHA-256 of every model."""
+    if run.has("evaluation.json") and not run.run.get("pinned"):
+        tally.note("run.json holds no checksums of files")
     for name, told in run.run.get("pinned", {}).items():
         if _there(run, name, tally):
             found = xxhash.xxh3_128_hexdigest(run.file(name).read_bytes())
@@ -38,6 +46,7 @@ def seal(run: Folder, tally: Tally) -> None:
     record = run.run.get("test", {})
     openings, plans = record.get("openings", []), run.run.get("plans", [])
     _plan(run, plans, tally)
+    _settings(run, plans, tally)
     if run.has("evaluation.json") and not _there(run, "best_model.json", tally):
         return
     card = run.json("best_model.json")
@@ -107,22 +116,46 @@ def _plan(run: Folder, plans: list[Json], tally: Tally) -> None:
                 tally.same(f"SHA-256 of {file} in the plan", plan["holds"][name], run.sha256(file))
 
 
+def _settings(run: Folder, plans: list[Json], tally: Tally) -> None:
+    """What run.json says of its settings is what was planned last; what may have been changed since is noted."""
+    told, changed = run.run.get("settings", {}), []
+    may_change = RESUMED if run.has("evaluation.json") else RESUMED | EVALUATED
+    for name, planned in plans[-1]["holds"].get("settings", {}).items() if plans else ():
+        if name not in told or name == "outer_budget":  # in a plan that is the budget, unless it is given
+            continue
+        if name in may_change and told[name] != planned and not (name in GROWING and told[name] < planned):
+            changed.append(name)
+        else:
+            tally.same(f"setting {name} and the last plan's", told[name], planned)
+    if changed:
+        tally.note(f"other than in the last plan, as --resume may take them: {', '.join(changed)}")
+
+
 def ledger(run: Folder, tally: Tally) -> None:
     """Each ledger's chain is whole, and holds this run's openings with their scores."""
     openings = run.run.get("test", {}).get("openings", [])
     folders = dict.fromkeys(folder for one in openings for folder in one.get("ledgers", []))
     there = {folder: Path(folder) / LEDGER for folder in folders if (Path(folder) / LEDGER).is_file()}
     gone = [folder for folder in folders if folder not in there]
-    tally.skipped = f"no longer there: {', '.join(gone)}" if gone else "" if folders else "no ledger is on record"
+    if gone or not folders:
+        tally.note(f"no longer there: {', '.join(gone)}" if gone else "no ledger is on record")
     tally.check(bool(there) or not folders, "no ledger that this run wrote into is there any more")
     for folder, path in there.items():
         entries = _chain(path, tally)
-        for one in openings:
-            if folder in one.get("ledgers", []):
-                mine = [entry for entry in entries if _same(entry, one)]
-                kinds = {entry.get("kind") for entry in mine}
-                tally.check("evaluation" in kinds, f"{path} lacks the opening of {one['time']}")
-        _scores(run, [entry for entry in entries if openings and _same(entry, openings[-1])], path, tally)
+        mine = [one for one in openings if folder in one.get("ledgers", [])]
+        for one in mine:
+            _opened(entries, one, path, tally)
+        if run.has("evaluation.json") and openings[-1] in mine:
+            _scores(run, [entry for entry in entries if _same(entry, openings[-1])], path, tally)
+
+
+def _opened(entries: list[Json], one: Json, path: Path, tally: Tally) -> None:
+    """A line holds an opening of run.json, in each field that both have."""
+    lines = [entry for entry in entries if _same(entry, one) and entry.get("kind") == "evaluation"]
+    tally.check(bool(lines), f"{path} lacks the opening of {one['time']}")
+    for entry in lines:
+        for name in sorted({*entry} & {*one} - {"ledgers", "scores"}):  # scores stand in a line of their own
+            tally.check(entry[name] == one[name], f"{path}: {name} of the opening of {one['time']} is another")
 
 
 def _same(entry: Json, opening: Json) -> bool:
@@ -131,28 +164,34 @@ def _same(entry: Json, opening: Json) -> bool:
 
 
 def _chain(path: Path, tally: Tally) -> list[Json]:
-    """The lines of a ledger that can be read; each has to carry its checksum and the hash of the line before it."""
-    entries, before = [], ""
+    """The lines of a ledger that can be read; each has to carry its checksum and the hash of the line before it.
+
+    Those of earlier versions carry neither, and stand before the first that does.
+    """
+    entries, before, chained = [], "", False
     for number, line in enumerate((one for one in path.read_bytes().split(b"\n") if one.strip()), start=1):
         try:
             entry: Any = json.loads(line)
             told = entry.pop("checksum", None)
-        except (ValueError, AttributeError):
+            previous = entry.get("previous")
+        except (ValueError, AttributeError, TypeError, RecursionError):
             tally.check(False, f"{path}: line {number} cannot be read")
         else:
-            whole = told in (None, xxhash.xxh3_64_hexdigest(json.dumps(entry).encode()))
+            chained = chained or previous is not None
+            earlier = not chained and told is None
+            whole = earlier or told == xxhash.xxh3_64_hexdigest(json.dumps(entry).encode())
             tally.check(whole, f"{path}: line {number} was changed")
-            chained = entry.get("previous") in (None, before)
-            tally.check(chained, f"{path}: the chain is broken before line {number}")
+            tally.check(not chained or previous == before, f"{path}: the chain is broken before line {number}")
             entries.append(entry)
         before = hashlib.sha256(line).hexdigest()
     return entries
 
 
 def _scores(run: Folder, mine: list[Json], path: Path, tally: Tally) -> None:
-    if not run.has("evaluation.json"):
-        return
+    """What came of the last opening; where a ledger could not be written at its end, it does not hold that."""
     told = run.evaluation["models"][run.winner]["metrics"]
     for entry in mine:
         for name, value in entry.get("scores", {}).items():
             tally.close(f"{path}: {name}", value, told.get(name, {}).get("value"))
+    if not any(entry.get("kind") == "scores" for entry in mine):
+        tally.note(f"{path} does not say what came of the last opening")

@@ -48,9 +48,23 @@ class Tally:
         if not holds:
             self.wrong.append(sentence)
 
+    def note(self, sentence: str) -> None:
+        """Something was not compared, beside what was noted before."""
+        self.skipped = "; ".join(filter(None, (self.skipped, sentence)))
+
+    def add(self, other: "Tally") -> None:
+        """What was compared of a part."""
+        self.compared += other.compared
+        self.wrong += other.wrong
+
     def same(self, where: str, told: object, found: object) -> None:
         """Both are the same text or count."""
         self.check(told == found, f"{where}: {told} is told, {found} is found")
+
+    def whole(self, where: str, told: Iterable[object], wanted: Iterable[object]) -> None:
+        """Every row that is wanted is told, each by what tells it from others."""
+        missing = sorted(map(str, {*wanted} - {*told}))
+        self.check(not missing, f"{where}: {len(missing)} missing, such as {', '.join(missing[:2])}")
 
     def close(self, where: str, told: Any, found: Any, tolerance: float = TOLERANCE) -> None:
         """Both are the same number within a tolerance, or both are missing."""

@@ -1,6 +1,7 @@
 """What is said of the test images, computed again from the tables of predictions; one function a table."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,15 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench.verify.reading import Folder, Json, NotThere, Predicted, Tally
 from bench.verify.scores import SCORES, score
+from bench.verify.weighted import GRID
 
 Mask = npt.NDArray[np.bool_]
 LISTED = 200
 """Errors in failures.csv, at most."""
+MEASURES = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
+POINTS = ("0.5", "frozen")
+PREVALENCES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+"""Beside the one that was observed."""
 
 
 def predictions(run: Folder, tally: Tally) -> None:
@@ -96,6 +102,12 @@ def sizes(run: Folder, tally: Tally) -> None:
             tally.close("gap: difference", gap.get("difference"), before - after)
 
 
+def _told(table: pd.DataFrame, *names: str) -> set[tuple[object, ...]]:
+    """What tells the rows of a table from each other, numbers to six decimals."""
+    columns = [table[name].round(6) if table[name].dtype.kind == "f" else table[name] for name in names]
+    return set(zip(*columns, strict=True))
+
+
 def _points(table: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     for _, row in table.iterrows():
         yield f"{row['class']} at {row['point']}", row
@@ -113,7 +125,10 @@ def _cells(run: Folder, row: pd.Series) -> tuple[int, int, int, int]:
 def operating_points(run: Folder, tally: Tally) -> None:
     """Counts, values and Wilson's intervals at 0.5 and at the frozen thresholds, which best_model.json holds too."""
     frozen = {one["class"]: one["value"] for one in run.evaluation.get("thresholds", [])}
-    for where, row in _points(run.table("operating_points.csv")):
+    table = run.table("operating_points.csv")
+    wanted = product(frozen, POINTS, MEASURES) if len(run.winners().labels) else ()
+    tally.whole("rows", _told(table, "class", "point", "measure"), wanted)
+    for where, row in _points(table):
         tally.close(f"{where}: threshold", row["threshold"], frozen[row["class"]] if row["point"] == "frozen" else 0.5)
         tp, fn, fp, tn = _cells(run, row)
         shares = {"sensitivity": (tp, tp + fn), "specificity": (tn, tn + fp), "ppv": (tp, tp + fp)}
@@ -131,7 +146,12 @@ def operating_points(run: Folder, tally: Tally) -> None:
 
 def prevalences(run: Folder, tally: Tally) -> None:
     """PPV and NPV at each prevalence by Bayes' rule."""
-    for where, row in _points(run.table("prevalences.csv")):
+    table, labels = run.table("prevalences.csv"), run.winners().labels
+    for one in run.evaluation.get("thresholds", []) if len(labels) else ():
+        own = round(float((labels == run.classes.index(one["class"])).mean()), 6)
+        wanted = product([one["class"]], POINTS, {*PREVALENCES, own})
+        tally.whole("rows", _told(table, "class", "point", "prevalence"), wanted)
+    for where, row in _points(table):
         tp, fn, fp, tn = _cells(run, row)
         where, share = f"{where}, prevalence {row['prevalence']:.3g}", float(row["prevalence"])
         if row["observed"] == "True":
@@ -146,8 +166,10 @@ def prevalences(run: Folder, tally: Tally) -> None:
 
 def decision_curve(run: Folder, tally: Tally) -> None:
     """Net benefit of the calibrated model, of acting on everybody and on nobody, at each threshold."""
-    found = run.winners(kind="calibrated_")
-    for _, row in run.table("decision_curve.csv").iterrows():
+    found, table = run.winners(kind="calibrated_"), run.table("decision_curve.csv")
+    wanted = product(_drawn(run), (number / 100 for number in range(1, 100)))
+    tally.whole("rows", _told(table, "class", "threshold"), wanted)
+    for _, row in table.iterrows():
         number, threshold = run.classes.index(row["class"]), float(row["threshold"])
         positive, n = found.labels == number, len(found.labels)
         called = found.scores[:, number] >= threshold
@@ -160,9 +182,20 @@ def decision_curve(run: Folder, tally: Tally) -> None:
         tally.close(f"{where}: gain", row["gain"], model - max(everybody, 0.0))
 
 
+def _drawn(run: Folder) -> list[str]:
+    """The classes that have curves: of two the second, and none that no image has, or all have."""
+    labels = run.winners().labels.tolist()
+    numbers = [1] if len(run.classes) == 2 else range(len(run.classes))
+    return [run.classes[number] for number in numbers if 0 < labels.count(number) < len(labels)]
+
+
 def curves(run: Folder, tally: Tally) -> None:
     """ROC and precision-recall curves of each finalist."""
-    for keys, part in run.table("curves.csv").groupby(["model", "class", "curve"]):
+    table = run.table("curves.csv")
+    finalists = [name for name, one in run.evaluation["models"].items() if one.get("kind") == "finalist"]
+    wanted = product(finalists, _drawn(run), ("roc", "pr"), GRID.round(6).tolist())
+    tally.whole("rows", _told(table, "model", "class", "curve", "x"), wanted)
+    for keys, part in table.groupby(["model", "class", "curve"]):
         name, label, kind = map(str, keys if isinstance(keys, tuple) else (keys,))
         found = run.repeats(name)[run.representative(name)]
         number = run.classes.index(label)
@@ -187,6 +220,9 @@ def subgroups(run: Folder, tally: Tally) -> None:
     table, images, found = run.table("subgroups.csv"), run.table("predictions_test.csv"), run.winners()
     if len(table) and not any(str(name).startswith("group:") for name in images):
         raise NotThere("predictions_test.csv does not say which image is in which subgroup")
+    for column in (str(name) for name in images if str(name).startswith("group:")):
+        groups = product([column.removeprefix("group:")], images[column].fillna("(not given)"))
+        tally.whole("rows", _told(table, "group", "value"), groups)
     frozen = run.evaluation.get("threshold") or {}
     for _, row in table.iterrows():
         given = images[f"group:{row['group']}"].fillna("(not given)").to_numpy()

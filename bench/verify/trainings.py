@@ -1,16 +1,22 @@
 """What is said of splits, trials, finalists and folds, computed again from their tables; one function a table."""
 
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from bench.verify.reading import SMALLER_IS_BETTER, Folder, Tally
+from bench.verify.reading import SMALLER_IS_BETTER, Folder, Json, Tally
 from bench.verify.scores import score, scores_told
+
+LATER = {"config_initialisation", "config_schedule", "config_ema_momentum"}
+"""Parameters that tables of earlier versions lack."""
 
 
 def splits(run: Folder, tally: Tally) -> None:
-    """No patient and no pixel in two splits, counts as run.json has them, and predictions of these very images."""
+    """No patient and no pixel in two splits, counts as run.json has them, predictions of these images and patients."""
     table = run.table("splits.csv")
     used = {split: table[table["split"] == split] for split in ("train", "val", "test")}
     for one, other in combinations(used, 2):
@@ -24,8 +30,31 @@ def splits(run: Folder, tally: Tally) -> None:
         for _, predicted in run.tables_of(name):
             pairs = [dict(zip(part["image"], part["label"], strict=True)) for part in (used[split], predicted)]
             tally.check(pairs[0] == pairs[1], f"{name}: other images or labels than splits.csv has in {split}")
+    _patients(run, table, tally)
     if run.has("run.json"):
         _counts(run, used, tally)
+
+
+def _patients(run: Folder, table: pd.DataFrame, tally: Tally) -> None:
+    """Each image that is predicted is of its patient, or of one whom the very same image makes the same."""
+    known = table[table["patient"].notna()]
+    person = _persons(known)
+    own = dict(zip(known["image"], known["patient"].map(person), strict=True))
+    for name, predicted in run.tables_of(*(f"predictions_{of}.csv" for of in ("test", "val", "models"))):
+        rows = predicted[predicted["image"].isin(own)]
+        other = rows["image"][rows["image"].map(own) != rows["patient"].map(person)].unique()
+        some = ", ".join(map(str, other[:3]))
+        tally.check(not len(other), f"{name}: of other patients than in splits.csv: {len(other)}, such as {some}")
+
+
+def _persons(known: pd.DataFrame) -> dict[str, int]:
+    """Patient -> a number, the same for patients of whom the very same image is there."""
+    patients, names = pd.factorize(known["patient"])
+    pixels = known["pixels"] if "pixels" in known else pd.Series(index=known.index, dtype=object)
+    shared = pd.Series(patients)[pixels.notna().to_numpy()]
+    first = shared.groupby(pixels.dropna().to_numpy()).transform("first")
+    joined = coo_array(([True] * len(shared), (first.to_numpy(int), shared.to_numpy(int))), shape=(len(names),) * 2)
+    return dict(zip(names, connected_components(joined, directed=False)[1].tolist(), strict=True))
 
 
 def _counts(run: Folder, used: dict[str, pd.DataFrame], tally: Tally) -> None:
@@ -72,9 +101,35 @@ def finalists(run: Folder, tally: Tally) -> None:
         tally.same("winner of run.json", told["backbone"], winner)
         _over_seeds(winner, told, values[winner], tally, ("score", "sd"))
     for _, searched in run.tables_of("trials.csv"):
-        for _, row in done.drop_duplicates("backbone").iterrows():
-            found = searched.loc[searched["trial"] == row["trial"], f"metric_{metric}"]
-            tally.close(f"{row['backbone']}: score of its trial", row["trial_score"], found.iloc[0])
+        for _, row in done.iterrows():
+            _trial(row, searched[searched["trial"] == row["trial"]], metric, tally)
+    if run.has("best_model.json"):
+        _exported(run.json("best_model.json"), table[table["backbone"] == winner].iloc[0], tally)
+
+
+def _trial(row: pd.Series, found: pd.DataFrame, metric: str, tally: Tally) -> None:
+    """A finalist has the configuration of its trial, and names the score of that."""
+    where = f"{row['backbone']}, seed {row['repeat']:.0f}"
+    tally.check(len(found) == 1, f"{where}: trials.csv holds {len(found)} trials {row['trial']:.0f}")
+    for _, trial in found.iterrows():
+        tally.close(f"{where}: score of its trial", row["trial_score"], trial[f"metric_{metric}"])
+        for name, (own, its) in _configurations(row, trial):
+            tally.same(f"{where}: {name} and that of its trial", own, its)
+
+
+def _exported(card: Json, row: pd.Series, tally: Tally) -> None:
+    """best_model.json names the winner's configuration."""
+    told = pd.Series(card.get("config", {}), dtype=object).add_prefix("config_")
+    for name, (own, its) in _configurations(told, row):
+        tally.same(f"best_model.json: {name} and that of the winner", own, its)
+
+
+def _configurations(own: pd.Series, other: pd.Series) -> Iterator[tuple[str, list[Any]]]:
+    """Each parameter that both have, with its two values; one that came later has none in earlier tables."""
+    for name in (str(name) for name in own.index if str(name).startswith("config_") and name in other):
+        both = [None if pd.isna(one[name]) else one[name] for one in (own, other)]
+        if name not in LATER or None not in both:
+            yield name.removeprefix("config_"), both
 
 
 def _over_seeds(name: str, told: dict[str, Any], values: pd.Series, tally: Tally, keys: tuple[str, str]) -> None:

@@ -8,17 +8,20 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 from made import make
+from scipy.special import expit
 
 from bench.cli import main
 from bench.stats.bootstrap import Bootstrap, intervals
+from bench.stats.conformal import conformal_scores
 from bench.stats.predictions import Predictions
-from bench.verify import integrity
+from bench.verify import conformal, integrity
 from bench.verify.command import checks, told, verified
 from bench.verify.reading import Folder, NotThere, Predicted, Tally
 from bench.verify.resampled import Redrawn, check_ends, redrawn
@@ -66,6 +69,36 @@ def shared_patient(folder: Path) -> None:
     table.to_csv(folder / "splits.csv", index=False)
 
 
+def other_patients(name: str) -> Plant:
+    """Every image its own patient, in one file."""
+
+    def plant(folder: Path) -> None:
+        table = pd.read_csv(folder / name, keep_default_na=False, dtype=str)
+        table.assign(patient=table["image"]).to_csv(folder / name, index=False)
+
+    return plant
+
+
+def dropped(name: str, rows: slice) -> Plant:
+    """Rows that are no longer there."""
+
+    def plant(folder: Path) -> None:
+        table = pd.read_csv(folder / name, keep_default_na=False, dtype=str)
+        table.drop(table.index[rows]).to_csv(folder / name, index=False)
+
+    return plant
+
+
+def all_trials(column: str, value: str) -> Plant:
+    """Another configuration of every trial."""
+
+    def plant(folder: Path) -> None:
+        table = pd.read_csv(folder / "trials.csv", keep_default_na=False, dtype=str)
+        table.assign(**{column: value}).to_csv(folder / "trials.csv", index=False)
+
+    return plant
+
+
 def cut_short(folder: Path) -> None:
     (folder / "curves.csv").write_text("model,class\ntoy,A,B,C\n")
 
@@ -84,6 +117,9 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a mean over seeds": ("finalists.csv", entry("retrained", 0, "mean")),
     "a score on validation": ("finalists.csv", cell("finalists.csv", "metric_auc", shifted(-0.1), "representative")),
     "a trial's score": ("finalists.csv", cell("finalists.csv", "trial_score", shifted(0.01))),
+    "a finalist's configuration": ("finalists.csv", cell("finalists.csv", "config_dropout", "0.7")),
+    "a trial's configuration": ("finalists.csv", all_trials("config_batch_size", "512")),
+    "a finalist's trial": ("finalists.csv", cell("finalists.csv", "trial", "77")),
     "a mean over folds": ("folds.csv", cell("finalists.csv", "fold_mean", shifted(0.01))),
     "images of a fold": ("folds.csv", cell("folds.csv", "images_val", shifted(1))),
     "Wilson's interval": ("operating_points.csv", cell("operating_points.csv", "wilson_low", shifted(0.01))),
@@ -94,6 +130,12 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a gain": ("decision_curve.csv", cell("decision_curve.csv", "gain", shifted(0.01), row=40)),
     "a point of a ROC curve": ("curves.csv", cell("curves.csv", "y", shifted(0.01), row=30)),
     "a point of a precision-recall curve": ("curves.csv", cell("curves.csv", "y", shifted(0.01), row=150)),
+    "a whole curve": ("curves.csv", dropped("curves.csv", slice(101))),
+    "a point of a curve": ("curves.csv", dropped("curves.csv", slice(7, 8))),
+    "a threshold of the decision curve": ("decision_curve.csv", dropped("decision_curve.csv", slice(50, 51))),
+    "a measure": ("operating_points.csv", dropped("operating_points.csv", slice(1, 2))),
+    "a prevalence": ("prevalences.csv", dropped("prevalences.csv", slice(2, 3))),
+    "a subgroup": ("subgroups.csv", dropped("subgroups.csv", slice(1))),
     "a file that is cut short": ("curves.csv", cut_short),
     "a difference": ("comparisons.csv", cell("comparisons.csv", "difference", shifted(0.01))),
     "a score that is compared": ("comparisons.csv", cell("comparisons.csv", "score_b", shifted(0.01))),
@@ -103,6 +145,9 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a probability": ("predictions", cell("predictions_test.csv", "prob_NORMAL", shifted(0.01))),
     "a label": ("splits.csv", cell("predictions_test.csv", "label", "PNEUMONIA")),
     "a patient in two splits": ("splits.csv", shared_patient),
+    "patients of the test images": ("splits.csv", other_patients("predictions_test.csv")),
+    "patients of the validation images": ("splits.csv", other_patients("predictions_val.csv")),
+    "patients of the models' images": ("splits.csv", other_patients("predictions_models.csv")),
 }
 
 
@@ -207,6 +252,7 @@ DRAWN: dict[str, list[tuple[Plant, str]]] = {
         (cell("learning_curve.csv", "metric_auc", shifted(0.01)), "size 0.125 1: auc"),
     ],
     "robustness.csv": [
+        (dropped("robustness.csv", slice(-1, None)), "alterations and levels"),
         (cell("robustness.csv", "auc", shifted(0.01), row=3), "recompression 25.0: auc:"),
         (narrowed_row("robustness.csv", 3, "accuracy_"), "recompression 25.0: accuracy: width"),
         (narrowed_row("robustness.csv", 2, "auc_change_"), "recompression 50.0: half the interval of the change"),
@@ -284,6 +330,20 @@ def test_what_does_not_agree_is_found(copy: Path, what: str) -> None:
         assert what == "a file that is cut short"
         tally = verified_alone(copy, name)
     assert tally.wrong, f"{what} is not found by {name}"
+
+
+def test_patients_of_whom_the_very_same_image_is_there_are_one(copy: Path) -> None:
+    splits, predicted = copy / "splits.csv", copy / "predictions_test.csv"
+    rows, table = pd.read_csv(splits, dtype=str), pd.read_csv(predicted, dtype=str)
+    test = rows.index[rows["split"] == "test"]
+    one, other = test[0], next(row for row in test if rows["patient"][row] != rows["patient"][test[0]])
+    table["patient"] = table["patient"].replace(rows["patient"][other], rows["patient"][one])
+    table.to_csv(predicted, index=False)
+    (wrong,) = verified_alone(copy, "splits.csv").wrong
+    assert wrong.startswith("predictions_test.csv: of other patients than in splits.csv: 1, such as ")
+    rows.loc[other, "pixels"] = rows["pixels"][one]
+    rows.to_csv(splits, index=False)
+    assert verified_alone(copy, "splits.csv").wrong == []
 
 
 def test_what_rounding_leaves_of_no_standard_error_agrees(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,6 +428,42 @@ def test_a_plan_that_was_changed_after_the_opening_is_none_of_it(copy: Path) -> 
     assert "the plan was written after the test split was opened" in seal([first], ["2026-01-03"], copy)
 
 
+def test_the_exported_model_has_the_configuration_of_the_winner(copy: Path) -> None:
+    """Parameters that tables of earlier versions lack are no others."""
+    winner = pd.read_csv(copy / "finalists.csv").query("winner").iloc[0]
+    config = {"dropout": float(winner["config_dropout"]), "schedule": "constant"}
+    for off in (0.0, 0.1):
+        told = {"config": config | {"dropout": config["dropout"] + off}}
+        (copy / "best_model.json").write_text(json.dumps(told))
+        wrong = [one for one in verified_alone(copy, "finalists.csv").wrong if "best_model.json" in one]
+        assert [one.split(":")[1] for one in wrong] == [" dropout and that of the winner"] * bool(off)
+
+
+SETTINGS = {"metric": "auc", "budget": 6, "bootstrap": 2000, "time_limit": None, "outer": None, "outer_budget": None}
+
+
+@pytest.mark.parametrize(
+    ("changed", "wrong", "noted"),
+    [
+        ({}, "", ""),
+        ({"metric": "brier"}, "metric", ""),
+        ({"bootstrap": 100}, "bootstrap", ""),
+        ({"budget": 4}, "budget", ""),
+        ({"budget": 8, "time_limit": 60.0}, "", "budget, time_limit"),
+        ({"outer_budget": 6}, "", ""),
+        ({"a later one": 1}, "", ""),
+    ],
+)
+def test_settings_are_those_of_the_last_plan_but_for_what_a_resumed_run_takes_anew(
+    copy: Path, changed: dict[str, Any], wrong: str, noted: str
+) -> None:
+    plans = [{"holds": {"settings": {"metric": "f1"}}}, {"holds": {"settings": SETTINGS}}]
+    (copy / "run.json").write_text(json.dumps({"settings": SETTINGS | changed}))
+    integrity._settings(Folder(copy), plans, tally := Tally())
+    assert [one.partition(" and the last plan's")[0] for one in tally.wrong] == [f"setting {wrong}"] * bool(wrong)
+    assert tally.skipped == (f"other than in the last plan, as --resume may take them: {noted}" if noted else "")
+
+
 @pytest.mark.parametrize("name", ["best_model.h5", "best_model.json", "splits.csv", "space.yaml"])
 def test_a_file_that_is_gone_is_wrong_and_the_rest_of_the_seal_is_compared(tmp_path: Path, name: str) -> None:
     """By the example, which never had best_model.h5."""
@@ -410,6 +506,65 @@ def verified_alone(folder: Path, name: str) -> Tally:
         alone = {name: checks()[name]}
         patch.setattr("bench.verify.command.checks", lambda: alone)
         return verified(folder)[name]
+
+
+@pytest.mark.parametrize("edge", [4, 8, 12])
+def test_the_limit_of_a_confident_model_agrees_and_its_neighbour_does_not(
+    edge: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most of its scores lie within few millionths of each other, to which they are rounded up."""
+    monkeypatch.setattr(conformal, "_on_test", lambda *_: None)
+    complaints = {0: 0, 3: 0, -3: 0}
+    for seed in range(10):
+        second = expit(np.random.default_rng(seed).normal(edge, 2, 300))
+        labels, own = np.arange(300) % 2, np.column_stack([second, 1 - second])
+        scores = np.where(labels[:, None] == 0, own, own[:, ::-1])
+        found = Predicted((), labels, scores, np.arange(300))
+        sets = conformal_scores(labels, scores, found.patients)
+        card = {"conformal": {"patients": sets.patients, "scores": list(sets.scores)}}
+        for off in complaints:
+            told = {"conformal": {"coverage": 0.9, "limit": sets.limit(0.9) + off * 1e-6}}
+            run = SimpleNamespace(evaluation=told, json=lambda _, card=card: card, winners=lambda *_, one=found: one)
+            conformal.prediction_sets(cast(Folder, run), tally := Tally())
+            complaints[off] += bool(tally.wrong)
+    assert complaints == {0: 0, 3: 10, -3: 10}
+
+
+def cut(name: str) -> Plant:
+    """A file that ends in its middle."""
+
+    def plant(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+
+    return plant
+
+
+def nested_deeply(folder: Path) -> None:
+    (folder / "evaluation.json").write_text("[" * 100_000)
+
+
+DAMAGED: dict[str, tuple[str, Plant, str]] = {
+    "a compressed file that is cut": ("scores of trainings", cut("predictions_epochs.jsonl.gz"), "EOFError"),
+    "an archive that is cut": ("saliency.json", cut("saliency.npz"), "BadZipFile"),
+    "a document that is nested deeply": ("images and validation", nested_deeply, "RecursionError"),
+    "a count without end": ("comparisons.csv", cell("comparisons.csv", "only_a_right", "inf"), "OverflowError"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+@pytest.mark.parametrize("drawn", [2], indirect=True)
+def test_a_damaged_file_is_a_disagreement_and_no_crash(drawn: Path, tmp_path: Path, what: str) -> None:
+    name, plant, error = DAMAGED[what]
+    plant(folder := Path(shutil.copytree(drawn, tmp_path / "copy")))
+    assert any(one.startswith(f"cannot be checked: {error}: ") for one in verified_alone(folder, name).wrong)
+
+
+def test_a_run_without_checksums_of_its_files_says_so(copy: Path) -> None:
+    """What changed in a table that is checked by its hash alone is not found then."""
+    for pinned, note in (({"curves.csv": "0"}, ""), ({}, "run.json holds no checksums of files")):
+        (copy / "run.json").write_text(json.dumps({"pinned": pinned}))
+        assert verified_alone(copy, "file hashes").skipped == note
 
 
 def test_a_table_that_is_gone_is_said_and_not_wrong(copy: Path) -> None:

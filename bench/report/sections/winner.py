@@ -170,7 +170,7 @@ SHARES = {
     "single": "Images whose set is one class",
     "right": "Of these, images of that class",
 }
-"""Fields of `ConformalRecord` in words; `bench.verify.page` knows the rows by them."""
+"""Fields of `ConformalRecord` in words; `bench.verify.shown_winner` knows the rows by them."""
 
 
 def _prediction_sets(page: Page) -> Values:
