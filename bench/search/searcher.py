@@ -192,10 +192,6 @@ class Rules:
     milliseconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def _storage(study: Path) -> optuna.storages.BaseStorage:
-    return optuna.storages.RDBStorage(study_url(study), engine_kwargs={"connect_args": {"timeout": BUSY_SECONDS}})
-
-
 class RecordingSearch:
     """Proposes no configuration twice and writes every ended trial to trials.csv.
 
