@@ -120,7 +120,7 @@ def _settings(run: Folder, plans: list[Json], tally: Tally) -> None:
     """What run.json says of its settings is what was planned last; what may have been changed since is noted."""
     told, changed = run.run.get("settings", {}), []
     may_change = RESUMED if run.has("evaluation.json") else RESUMED | EVALUATED
-    for name, planned in plans[-1]["holds"].get("settings", {}).items() if plans else ():
+    for name, planned in plans[-1].get("holds", {}).get("settings", {}).items() if plans else ():
         if name not in told or name == "outer_budget":  # in a plan that is the budget, unless it is given
             continue
         if name in may_change and told[name] != planned and not (name in GROWING and told[name] < planned):
