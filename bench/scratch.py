@@ -49,6 +49,7 @@ def own_folder(prefix: str, place: Path | None = None, suffix: str = "") -> Iter
         try:
             yield folder
         finally:
+            held.close()  # first: some shared disks remove no file that is open
             _empty(folder, patient=prefix.startswith(PREFIXES))
 
 
@@ -73,8 +74,8 @@ def remove_left(where: Path) -> list[Path]:
             if not (_is_ours(folder) and _tells_by_its_lock(folder)):
                 continue
             with FileLock(folder / OWNER).acquire(timeout=0):
-                _empty(folder, patient=folder.name.startswith(PREFIXES))
                 removed.append(folder)
+            _empty(folder, patient=folder.name.startswith(PREFIXES))
     return removed
 
 
@@ -85,6 +86,7 @@ def _locked(where: Path, prefix: str, suffix: str, held: ExitStack) -> Path:
     folder = where / f"{prefix}{random}{suffix}"
     try:
         held.enter_context(FileLock(draft / OWNER))
+        draft.chmod(0o700)  # the lock makes the folder anew, if another process has taken it for left behind
     except (OSError, NotImplementedError):
         folder = where / f"{UNLOCKED}{random}"
     with suppress(OSError):  # where no folder can be renamed, it keeps its first name
@@ -100,10 +102,18 @@ def _of_here() -> str:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether it is a folder of this user, no link to another, with the mark of one that was locked, or was to be."""
+    """Whether it is a folder of this user, no link to another, with the mark of one that was locked, or was to be.
+
+    Drafts of earlier versions have no mark, and no machine in their names.
+    """
     of_user = not hasattr(os, "geteuid") or folder.lstat().st_uid == os.geteuid()
-    marked = (folder / OWNER).is_file() or (folder.name.startswith(NEW) and "@" in folder.name)
+    unmarked = (folder.name.startswith(NEW) and "@" in folder.name) or _is_of_earlier_version(folder)
+    marked = (folder / OWNER).is_file() or unmarked
     return of_user and folder.is_dir() and not folder.is_symlink() and marked
+
+
+def _is_of_earlier_version(folder: Path) -> bool:
+    return folder.name.startswith(DRAFTS) and "@" not in folder.name
 
 
 def _tells_by_its_lock(folder: Path) -> bool:

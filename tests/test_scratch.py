@@ -1,5 +1,6 @@
 """Temporary folders of ours: private, gone at the end, and after kill -9 at the next start."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -130,6 +131,7 @@ def test_a_folder_that_is_taken_for_left_behind_before_it_is_locked_is_made_anew
     with own_folder("bench-tune-", tmp_path) as folder:
         (folder / "file").touch()
         assert len(taken) == 1 and folder.name.startswith("bench-tune-")
+        assert folder.stat().st_mode & 0o777 == 0o700
         assert [*tmp_path.iterdir()] == [folder]
     assert [*tmp_path.iterdir()] == []
 
@@ -175,6 +177,37 @@ def test_a_draft_of_another_machine_stays_as_long_as_it_may_be_written(tmp_path)
     for path in (*left.iterdir(), left):
         os.utime(path, (old, old))
     assert remove_left(tmp_path) == [left]
+
+
+def test_a_draft_of_an_earlier_version_goes_a_day_after_it_was_written(tmp_path):
+    """It has no mark, and no machine in its name."""
+    left = tmp_path / ".filling-abcdefgh"
+    left.mkdir()
+    (left / "values.npy").touch()
+    assert remove_left(tmp_path) == []
+    old = time.time() - QUIET - 60
+    for path in (*left.iterdir(), left):
+        os.utime(path, (old, old))
+    assert remove_left(tmp_path) == [left]
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_disk_that_removes_no_open_file_keeps_no_folder(tmp_path, monkeypatch):
+    """As NFS, which renames a file that is removed while it is open."""
+    real = Path.unlink
+
+    def unlink(path, missing_ok=False):
+        for opened in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if path.exists() and opened.samefile(path):
+                    path.rename(path.with_name(f".nfs-{opened.name}"))
+                    return
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with draft_folder(".filling-9-", tmp_path) as folder:
+        (folder / "values.npy").touch()
+    assert [*tmp_path.iterdir()] == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])

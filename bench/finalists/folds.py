@@ -122,9 +122,9 @@ class Validation:
         if lost := [f"{curve.name} on fold {curve.fold}" for curve in fitting if curve not in self._rows]:
             folds.on_note(f"epochs.csv is not as the run wrote it; trained again: {joined(lost)}")
         self._lost: dict[Curve, str] = {}
+        if len(self._rows) < len(before):
+            self._write()  # first: a row whose curve is gone would be taken for a damaged one
         how.epochs.keep("fold", set(self._rows))
-        if self._rows and len(self._rows) < len(before):
-            self._write()
 
     def _has_curve(self, curve: Curve, row: Row) -> bool:
         """Whether epochs.csv has the scores that a row was written with, or nothing tells; they choose its epoch."""
@@ -185,8 +185,8 @@ class Validation:
         for curve in gone:
             del self._rows[curve]
         if gone:
-            self._how.epochs.keep("fold", set(self._rows))
             self._write()
+            self._how.epochs.keep("fold", set(self._rows))
         if lost:
             raise NoFinalist(lost_to_crashes(lost))
         for name in backbones:

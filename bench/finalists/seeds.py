@@ -257,7 +257,7 @@ def model_files(finalists: pd.DataFrame, baselines: pd.DataFrame) -> dict[str, s
 def judge(outcome: Outcome) -> tuple[TrialResult | None, str, bool]:
     """What a training reached, or why it failed, and whether that was a crash: nothing that the configuration did.
 
-    So is memory that ran out: the configuration had enough of it in the search.
+    So is memory that ran out, alone too: less of it may be taken by other programs another time.
 
     Raises:
         ConfigError, or the error of a full disk: if that ended it; whatever else ends one training, the others go on,

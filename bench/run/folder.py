@@ -540,6 +540,8 @@ def find_start(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> 
     """As `find_run`, the folder of a start that was ended before run.json was there; None if there is none."""
     for path in (Path(folder) / name, Path(name)):
         run = RunDir.at(path)
+        if run.run.is_file():
+            return None
         if run.request.is_file() and run.never_begun:
             return run
     return None

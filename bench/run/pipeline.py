@@ -58,7 +58,7 @@ def execute(request: Request, screen: Screen, command: str) -> RunDir:
     """Go through all stages and leave report and model; a finished stage is passed over.
 
     Raises:
-        ConfigError: if weights cannot be had (before the run folder exists), or the data of a resumed run changed.
+        ConfigError: if weights cannot be had (before run.json exists), or the data of a resumed run changed.
     """
     run, settings, command = request.run, request.settings, request.command or command
     with ExitStack() as stack:
@@ -247,7 +247,7 @@ def _scaling(request: Request, weights: Weights) -> dict[str, str]:
 
 
 def create(request: Request, workers: Workers, weights: Weights, command: str) -> RunRecord:
-    """Make the run folder with all that is known at the start."""
+    """Write run.json, with all that is known at the start."""
     run, settings, space = request.run, request.settings, request.space
     run.path.mkdir(parents=True, exist_ok=True)
     return run.write(

@@ -17,6 +17,7 @@ from bench.run.folder import (
     RunDir,
     atomic_path,
     find_run,
+    find_start,
     to_disk,
     write_json,
     write_table,
@@ -438,3 +439,15 @@ def test_changed_tables_of_outer_folds_are_refused(tmp_path, file):
         run.check_tables()
     path.unlink()
     assert run.check_tables() == []
+
+
+def test_a_run_goes_before_a_start_of_the_same_name_in_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "xray", tmp_path / "reports" / "xray"):
+        folder.mkdir(parents=True)
+        for name in (".lock", "request.json", "space.yaml"):
+            (folder / name).touch()
+    assert find_start("xray", "reports") == RunDir(Path("reports/xray"))
+    (tmp_path / "reports" / "xray" / "run.json").touch()
+    assert find_start("xray", "reports") is None
+    assert find_start("xray", "elsewhere") == RunDir(Path("xray"))

@@ -26,6 +26,7 @@ LAYOUTS = (
     "folders of images called after their class, directly or inside train/, val/ and test/ (docs/data.md lists them)"
 )
 MANIFEST = "name the images in a .csv with path,label[,patient][,split]"
+ANNEXED = "annex/objects/"  # where links of git-annex lead
 MANY = 10  # so many folders called by numbers are patients rather than classes
 
 
@@ -103,6 +104,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
         reading.beside += [with_count(one) for one in top.holding().values() if one is not below]
         top = below
         _leave_copies(top, reading)
+    _refuse_lost_classes(root, top)
     _read_top(root, top, reading)
     _note_few_patients(reading)
     if top is not tree:
@@ -112,7 +114,7 @@ def read_layout(root: Path, tree: Folder) -> Reading:
 
 def _refuse_lost(root: Path, folder: Folder) -> None:
     """Refuse links that lead nowhere where folders of images are expected: they may have been some of these."""
-    lost = [path for path in folder.lost if _may_be_a_folder(path.rpartition("/")[2])]
+    lost = [path for path in folder.lost if _may_be_a_folder(root / path)]
     if lost:
         leads, it = ("leads", "it") if len(lost) == 1 else ("lead", "them")
         raise ConfigError(
@@ -121,10 +123,26 @@ def _refuse_lost(root: Path, folder: Folder) -> None:
         )
 
 
-def _may_be_a_folder(name: str) -> bool:
-    """Whether a link of this name may have led to a folder of labelled images."""
-    file = Path(name).suffix.lower() in word_list("other files")
-    return not (file or words_of(name) & word_list("masks") or is_unlabelled_name(name))
+def _may_be_a_folder(link: Path) -> bool:
+    """Whether a link may have led to a folder of labelled images: git-annex has links of files alone."""
+    file = link.suffix.lower() in word_list("other files") or ANNEXED in str(link.readlink())
+    return not (file or words_of(link.name) & word_list("masks") or is_unlabelled_name(link.name))
+
+
+def _refuse_lost_classes(root: Path, tree: Folder) -> None:
+    """Refuse folders in which all that may be images is gone: the class, or the patient, would be left out."""
+    for folder in tree.walk():
+        gone = [path for path in folder.lost if not Path(path).suffix and _may_be_images(path)]
+        if len(gone) > 1 and next(folder.every(), None) is None:
+            raise ConfigError(
+                f"{root / folder.path} holds {len(gone)} links that lead nowhere ({listed(gone)}) and no image; fetch "
+                f"what they stand for, or take the folder out of {root}."
+            )
+
+
+def _may_be_images(path: str) -> bool:
+    """Whether files of this path may be images though their names have no ending, as in folders with classes."""
+    return not any(words_of(part) & word_list("masks") or is_unlabelled_name(part) for part in path.split("/"))
 
 
 def _outer(folder: Folder) -> Folder | None:
@@ -314,7 +332,7 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
     _refuse_bare(root, map(holding.__getitem__, folds), reading.tables)
     reading.beside += [with_count(one) for one in strangers.values()]
     reading.numbered |= {part for name in splits for part in _parts(holding[name]) if _names_a_patient(part)}
-    layouts = set()
+    layouts, years = set(), []
     for name, split in (splits | folds).items():
         folder, where = holding[name], {"split": split} | ({"fold": fold_of(name) or ""} if name in folds else {})
         _refuse_splits_inside(root, folder, split, known)
@@ -323,9 +341,15 @@ def _read_splits(root: Path, top: Folder, splits: dict[str, str], reading: Readi
                 break
             reading.pass_over(folder)
             folder = only
+            years += [folder] if reading.are_years([folder.name]) else []
             _refuse_splits_inside(root, folder, split, known)
         layout = _read_classes(root, folder, reading, where)
         layouts.add(f"fold/{layout}" if name in folds else layout)
+    if years:
+        reading.notes.append(
+            f"Taken for years, not for patients: {listed(one.path for one in years)}; if they are patients, call them "
+            f"patient_{years[0].name} and so on."
+        )
     kinds = {layout.removeprefix("fold/") for layout in layouts}
     if len(kinds) > 1 and "patient/class" in kinds:
         raise ConfigError(

@@ -1025,6 +1025,30 @@ def test_other_links_that_lead_nowhere_are_named(tmp_path):
     assert found.others == ()
 
 
+def test_what_git_annex_has_not_fetched_is_no_folder(tmp_path):
+    for name in ("LICENSE", "run.sh"):
+        (tmp_path / name).symlink_to("../.git/annex/objects/ab/cd/SHA256E-s9--0f")
+    found = folder_source(write(tmp_path, A_B))
+    assert [one.counted for one in found.excluded] == ["2 links that lead nowhere"]
+
+
+@pytest.mark.parametrize("inside", ["A", "train/A", "patient_1/A"])
+def test_a_class_of_which_nothing_was_fetched_is_refused(tmp_path, inside):
+    """DICOM files often have names without an ending."""
+    outer = inside.removesuffix("A")
+    write(tmp_path, [f"{outer}{label}/{number}.png" for label in "BC" for number in range(2)])
+    (tmp_path / inside).mkdir(parents=True)
+    for number in range(3):
+        (tmp_path / inside / f"IM{number}").symlink_to("../.git/annex/objects/ab/cd/SHA256-s9--0f")
+    message = refused(tmp_path, [])
+    assert f"{inside} holds 3 links that lead nowhere" in message
+
+
+def test_years_between_splits_and_classes_are_noted(tmp_path):
+    found = folder_source(write(tmp_path, below("train/2019", "val/2020", "test/2021")))
+    assert any("Taken for years, not for patients: test/2021, train/2019, val/2020;" in one for one in found.notes)
+
+
 def test_where_all_links_lead_nowhere_they_are_named(tmp_path):
     for label in "AB":
         (tmp_path / label).symlink_to("/media/away")
