@@ -249,7 +249,7 @@ def test_epochs_are_written_before_the_trial(tmp_path, monkeypatch):
     """So a row in trials.csv means that all of the trial is there."""
     written = []
     write = tables.write_table
-    monkeypatch.setattr(tables, "write_table", lambda path, table: (written.append(path.name), write(path, table)))
+    monkeypatch.setattr(tables, "write_table", lambda path, *rest: (written.append(path.name), write(path, *rest)))
     TrialLog(RunDir(tmp_path)).add(record(), [epoch()])
     assert written == ["epochs.csv", "trials.csv"]
 
@@ -395,7 +395,7 @@ def test_rows_are_appended_and_those_of_trials_that_were_tried_again_are_written
     log = TrialLog(run)
     whole = []
     write = tables.write_table
-    monkeypatch.setattr(tables, "write_table", lambda path, table: (whole.append(path.name), write(path, table)))
+    monkeypatch.setattr(tables, "write_table", lambda path, *rest: (whole.append(path.name), write(path, *rest)))
     log.add(record(0), [epoch()])
     log.add(failed(2), [])
     log.add(record(1, config=TrialConfig("vgg16", dropout=0.1)), [epoch()])
