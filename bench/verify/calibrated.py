@@ -12,7 +12,7 @@ from scipy.special import expit, log_softmax, logit, softmax
 from scipy.stats import t
 from statsmodels.stats.proportion import proportion_confint
 
-from bench.verify.reading import Folder, Json, Place, Predicted, Tally
+from bench.verify.reading import TOLERANCE, Folder, Json, Place, Predicted, Tally
 from bench.verify.resampled import DRAWS, ERRORS, by_patients, check_ends, check_within, few, redrawn
 from bench.verify.scores import score
 from bench.verify.weighted import LEAST, Floats, Mask, line, metrics, together, youden
@@ -121,7 +121,7 @@ def _error(place: Place, told: Json, found: Predicted, bins: int) -> None:
     at = noise * np.sqrt(0.95 * 0.05)
     check_within(
         place.tally, place.of("ECE if perfect, 95th percentile"), perfect["high"],
-        (float(np.quantile(eces, 0.95 - at)), float(np.quantile(eces, min(1.0, 0.95 + at)))),
+        (float(np.quantile(eces, 0.95 - at)), float(np.quantile(eces, min(1.0, 0.95 + at)))), TOLERANCE,
     )  # fmt: skip
     share = float((eces >= value - 1e-12).mean())
     room = noise * np.sqrt(max(share * (1 - share), 0.002)) + 1 / SIMULATED

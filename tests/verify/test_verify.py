@@ -21,9 +21,9 @@ from bench.cli import main
 from bench.stats.bootstrap import Bootstrap, intervals
 from bench.stats.conformal import conformal_scores
 from bench.stats.predictions import Predictions
-from bench.verify import conformal, integrity
+from bench.verify import calibrated, conformal, integrity
 from bench.verify.command import checks, told, verified
-from bench.verify.reading import Folder, NotThere, Predicted, Tally
+from bench.verify.reading import Folder, NotThere, Place, Predicted, Tally
 from bench.verify.resampled import Redrawn, check_ends, redrawn
 from bench.verify.scores import SCORES
 from bench.verify.weighted import metrics
@@ -528,6 +528,15 @@ def test_the_limit_of_a_confident_model_agrees_and_its_neighbour_does_not(
             conformal.prediction_sets(cast(Folder, run), tally := Tally())
             complaints[off] += bool(tally.wrong)
     assert complaints == {0: 0, 3: 10, -3: 10}
+
+
+def test_what_rounding_makes_of_an_ece_that_few_images_can_have_agrees(copy: Path) -> None:
+    """Of one patient at equal chances it is a half, whichever the class; models compute in float32."""
+    found = Predicted((), np.zeros(4, np.int64), np.full((4, 2), 0.5), np.zeros(4))
+    for high, agrees in ((0.5, True), (0.5 + 3e-8, True), (0.501, False)):
+        told = {"ece": 0.5, "ece_if_perfect": {"mean": 0.5, "high": high, "reached": 1.0}}
+        calibrated._error(Place(Folder(copy), "val", tally := Tally()), told, found, 15)
+        assert (tally.wrong == []) is agrees, tally.wrong
 
 
 def cut(name: str) -> Plant:
