@@ -239,7 +239,7 @@ def test_a_run_ends_with_what_can_be_done_next(
 class Asked:
     """A request for a run that is taken up."""
 
-    resumed = True
+    resumed, command = True, ""
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
