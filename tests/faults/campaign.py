@@ -1,5 +1,6 @@
 """A campaign: undisturbed runs to compare with, then one fault after another, and what came of each."""
 
+import functools
 import io
 import json
 import multiprocessing
@@ -9,8 +10,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import toys
@@ -94,12 +97,18 @@ class Place:
         return other
 
 
+_ledger = tempfile.TemporaryDirectory(prefix="bench-faults-")
+"""Where runs with faults keep their ledger: this machine's own stays as it is."""
+
+
+@functools.cache
 def _processes() -> Any:
     context = multiprocessing.get_context("forkserver")
     tests, root = str(Path(__file__).parents[1]), str(Path(__file__).parents[2])
-    os.environ["PYTHONPATH"] = os.pathsep.join([tests, root])  # Python 3.11 looks nowhere else for what it preloads
-    os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="bench-faults-")  # the ledger of this machine stays as it is
+    path = os.pathsep.join([tests, root])  # Python 3.11 looks nowhere else for what it preloads
     context.set_forkserver_preload(["faults.child"])
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path, "XDG_DATA_HOME": _ledger.name}):
+        forkserver.ensure_running()
     return context
 
 
