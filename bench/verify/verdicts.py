@@ -4,11 +4,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import pandas as pd
-
 from bench.verify.printed import Cell, known, shows
 from bench.verify.reading import SMALLER_IS_BETTER, Folder, Json, Tally
-from bench.verify.shown import TITLES, called, in_sentence
+from bench.verify.shown import TITLES, called, in_sentence, records
 
 NOTHING = 1e-6
 """A change of the log loss that rounding can make."""
@@ -45,8 +43,8 @@ PAIR = {
 
 def pairs(run: Folder, tally: Tally) -> None:
     """Verdicts of comparisons.csv from the corrected p, and its sentences; then those of evaluation.json."""
-    rows = run.table("comparisons.csv").to_dict("records")
-    rows = [{str(name): None if pd.isna(value) else value for name, value in row.items()} for row in rows]
+    run.file("comparisons.csv")
+    rows = list(records(run, "comparisons.csv"))
     for row in rows:
         where = f"{row['a']} and {row['b']}"
         tally.same(f"{where}: verdict", row["verdict"], _verdict(run, row))
@@ -257,12 +255,15 @@ def _luck(difference: float, reach: float | None, smaller: bool) -> str:
 
 
 def _gap(gap: Json, tally: Tally) -> None:
-    low, high, smaller = gap.get("low"), gap.get("high"), gap["metric"] in SMALLER_IS_BETTER
-    worse = low is not None and (high < 0 if smaller else low > 0)
+    smaller = gap["metric"] in SMALLER_IS_BETTER
+    low: Any = gap.get("low")
+    high: Any = gap.get("high")
+    ended = low is not None and high is not None
+    worse = ended and (high < 0 if smaller else low > 0)
     tally.same("gap: flag", bool(gap.get("flagged")), worse)
     if gap["difference"] is None:
         return
-    if low is None:
+    if not ended:
         words = "no interval can be given"
     elif worse:
         words = "; expect what the internal test says"
@@ -288,7 +289,7 @@ def beside_winner(run: Folder, tally: Tally) -> None:
         sentence = re.sub(r"the mean of the \d+ largest", "", patients["sentence"])
         _numbers("by patient", sentence, _metric(metric), [numbers], tally)
     if ledger := run.evaluation.get("ledger"):
-        _openings(ledger, tally)
+        _openings(ledger, run.evaluation.get("opened") or [], tally)
     if run.has("saliency.json") and (told := run.json("saliency.json").get("randomisation")):
         _alike(told, tally)
 
@@ -312,12 +313,13 @@ def _worth(one: Json, tally: Tally) -> None:
     _numbers(where, first, _metric(one["metric"]), [_turned(told, "value")], tally)
 
 
-def _openings(ledger: Json, tally: Tally) -> None:
+def _openings(ledger: Json, own: list[str], tally: Tally) -> None:
     """How often these images, and any of these data, were opened, among the openings that are told."""
     made = [one for one in ledger.get("openings", []) if one.get("kind", "evaluation") == "evaluation"]
-    if not made or ledger.get("this_split") is None:
+    mine = [one for one in made if one["time"] in own]
+    if not mine or ledger.get("this_split") is None:
         return
-    present = max(made, key=lambda one: str(one["time"]))
+    present = mine[-1]
     for name, key in (("this_split", "split"), ("this_data", "data")):
         tally.same(f"ledger: {name}", ledger[name], sum(one[key] == present[key] for one in made))
 
