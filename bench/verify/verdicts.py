@@ -261,7 +261,7 @@ def _gap(gap: Json, tally: Tally) -> None:
     ended = low is not None and high is not None
     worse = ended and (high < 0 if smaller else low > 0)
     tally.same("gap: flag", bool(gap.get("flagged")), worse)
-    if gap["difference"] is None:
+    if gap.get("difference") is None:
         return
     if not ended:
         words = "no interval can be given"
@@ -326,11 +326,12 @@ def _openings(ledger: Json, own: list[str], tally: Tally) -> None:
 
 def _alike(told: Json, tally: Tally) -> None:
     mean = told.get("mean_correlation")
+    sentence = told.get("sentence", "")
     if mean is None:
         return
     words = "must not be read" if abs(mean) >= ALIKE else "as they should"
-    tally.check(words in told["sentence"], f"saliency: its sentence is not that of the correlation {mean:.2f}")
-    said = re.search(r"is (\S+) on average", told["sentence"])
+    tally.check(words in sentence, f"saliency: its sentence is not that of the correlation {mean:.2f}")
+    said = re.search(r"is (\S+) on average", sentence)
     tally.check(
         bool(said) and shows(Cell(said[1] if said else ""), [mean]),
         f"saliency: its sentence has another mean correlation than {mean:.2f}",
