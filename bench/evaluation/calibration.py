@@ -29,6 +29,12 @@ NOTHING = 1e-6
 """A change of the log loss that rounding can make."""
 SIMULATIONS = 1000
 """Sets of labels drawn from the probabilities, for the ECE that these would have if they were true."""
+WIDEST_SLOPE = 4.0
+"""How many times its lower end the upper end of a slope's interval may be: 0.5 to 2 cannot say that a slope is 1."""
+TOO_WIDE = (
+    "too few patients to tell: the interval of a slope contains 0, or its upper end is more than "
+    f"{WIDEST_SLOPE:g} times its lower one"
+)
 WORSE, DISAGREES, AGREES, UNKNOWN = "worse", "disagrees", "agrees", "unknown"
 """Verdicts of `CalibrationRecord`."""
 
@@ -162,15 +168,24 @@ def _agreement(found: Agreement, few: str) -> ClassAgreement:
     reason = few
     if found.slope[0] is None:
         reason = "no finite slope fits: all images are of one side, or all are told apart, or all have one probability"
+    elif not reason and _too_wide(found.slope[1]):
+        reason = TOO_WIDE
     return ClassAgreement(
         predicted=found.predicted,
         observed=found.observed,
         difference=_estimate(*found.difference),
         intercept=_estimate(*found.intercept),
         slope=_estimate(*found.slope),
+        widened={name: _estimate(getattr(found, name)[0], ends) for name, ends in found.widened.items()},
         apart=found.apart,
         reason=reason,
     )
+
+
+def _too_wide(ends: Ends) -> bool:
+    """Whether an interval of a slope cannot tell whether probabilities agree with what was observed."""
+    low, high = ends
+    return low is not None and high is not None and not 0 < low <= high <= WIDEST_SLOPE * low
 
 
 def _estimate(value: float | None, ends: Ends) -> Estimate:
@@ -199,12 +214,13 @@ def _judged(record: CalibrationRecord, change: Estimate) -> dict[str, Estimate |
     known = {name: one for name, one in after.agreement.items() if None not in (one.intercept.low, one.slope.low)}
     if apart := [f"{_words(one)} for {name}" for name, one in known.items() if one.apart]:
         verdict, then = DISAGREES, f"probabilities disagree with what was observed: {numbers.joined(apart)}"
-    elif len(known) < len(after.agreement):
+    elif len(known) < len(after.agreement) or any(one.reason for one in known.values()):
         verdict, then = UNKNOWN, "whether probabilities agree with what was observed is not known"
         reasons = dict.fromkeys(one.reason for one in after.agreement.values() if one.reason)
         then += f" ({'; '.join(reasons)})" if reasons else ""
     else:
-        verdict, then = AGREES, "calibrated as far as these images can tell: no interval misses perfect agreement"
+        verdict, then = AGREES, "calibrated as far as these images can tell: no interval"
+        then += f", widened for {2 * len(known)} comparisons, misses perfect agreement"
     sentence = f"{said}; {then}." if said else f"{numbers.capital(then)}."
     return {"change": change, "verdict": verdict, "sentence": sentence}
 

@@ -24,6 +24,8 @@ EQUIVALENT, UNDECIDED = "equivalent", "undecided"
 PRIMARY, FINALISTS, CONTROLS, CHANCE = "primary", "finalists", "controls", "chance"
 """Families, each Holm-corrected by itself; the first and the last hold one pair, which that leaves as it is."""
 FAMILY_OF = {"recipe": PRIMARY, "majority": CHANCE}
+CALLS_DIFFER = 0.05
+"""Holm-corrected p of McNemar's test below which a sentence says that calls favour the model with the worse mean."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ def sentences(table: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> 
         words += _against(finalists[finalists["a"] == winner], titles, n_images)
         for row in records(finalists[finalists["a"] != winner]):
             if row["verdict"] in (A_BETTER, B_BETTER):
-                words.append(f"{_apart(row, titles)}.")
+                words.append(f"{_apart(row, titles)}{_though(row, titles)}.")
     return words + _against(table[table["family"].isin([CONTROLS, CHANCE])], titles, n_images)
 
 
@@ -195,7 +197,7 @@ def _against(rows: pd.DataFrame, titles: Mapping[str, str], n_images: int) -> li
         )
     parts += [
         f"{titles[row['b']]} is {'worse' if row['verdict'] == A_BETTER else 'better'} by "
-        f"{magnitude(row['difference'], row['low'], row['high'])}"
+        f"{magnitude(row['difference'], row['low'], row['high'])}{_though(row, titles)}"
         for row in pairs
         if row["verdict"] in (A_BETTER, B_BETTER)
     ]
@@ -213,7 +215,7 @@ def _sentence(row: Row, titles: Mapping[str, str]) -> str:
     a, b, metric = titles[row["a"]], titles[row["b"]], get_metric(row["metric"]).words
     corrected = "" if row["family"] == CHANCE else "Holm-corrected "
     if row["family"] == PRIMARY:
-        return _tuning(row, a, metric)
+        return _tuning(row, a, metric) + _calls_at_odds(row, titles)
     if row["verdict"] == NOT_COMPUTED:
         known = "" if row["score_a"] is None else f" ({metric} {spread(row['score_a'])} and {spread(row['score_b'])})"
         first = f"{a} and {b}{known} cannot be compared by {metric}, {row['reason']}"
@@ -225,7 +227,35 @@ def _sentence(row: Row, titles: Mapping[str, str]) -> str:
         first = f"{_apart(row, titles)} (mean {metric} {_over(row)}, {corrected}{p_value(row['p_holm'])})"
     return (
         f"{first}; of their representative seeds, only {a} is right on {counted(row['only_a_right'], 'image')}, only "
-        f"{b} on {row['only_b_right']:,} (exact McNemar by patients: {p_value(row['mcnemar_p_holm'])})."
+        f"{b} on {row['only_b_right']:,} (exact McNemar by patients: {p_value(row['mcnemar_p_holm'])})"
+        f"{_though(row, titles)}."
+    )
+
+
+def _favoured(row: Row) -> str:
+    """The model that McNemar's test favours though its mean is the worse one: ``a``, ``b``, or empty."""
+    if row["difference"] is None or row["mcnemar_p_holm"] is None or row["mcnemar_p_holm"] >= CALLS_DIFFER:
+        return ""
+    called = "a" if row["only_a_right"] > row["only_b_right"] else "b"
+    ahead = "a" if get_metric(row["metric"]).better(row["score_a"], row["score_b"]) else "b"
+    return called if row["score_a"] != row["score_b"] and called != ahead else ""
+
+
+def _though(row: Row, titles: Mapping[str, str]) -> str:
+    """The end of a sentence on a pair whose calls point the other way; empty where they do not."""
+    favoured = _favoured(row)
+    return f", though calls at the most probable class favour {titles[row[favoured]]}" if favoured else ""
+
+
+def _calls_at_odds(row: Row, titles: Mapping[str, str]) -> str:
+    """The same of the primary contrast, as a sentence of its own with the counts, which that does not tell."""
+    favoured = _favoured(row)
+    if not favoured:
+        return ""
+    return (
+        f" Calls at the most probable class favour {titles[row[favoured]]}, though: of the representative seeds, only "
+        f"{titles[row['a']]} is right on {counted(row['only_a_right'], 'image')}, only {titles[row['b']]} on "
+        f"{row['only_b_right']:,} (exact McNemar by patients: {p_value(row['mcnemar_p_holm'])})."
     )
 
 

@@ -206,15 +206,20 @@ def _read(path: Path) -> Known:
 
 
 def _broken(path: Path, content: bytes) -> Iterator[str]:
-    """Where a line does not follow the one that it was written after; earlier versions wrote lines without a chain."""
-    before = ""
+    """Where a line does not follow the one that it was written after.
+
+    Earlier versions wrote lines without a chain, which stand before the first that has one; of those behind it, the
+    first is told.
+    """
+    before, chained, stripped = "", False, False
     for number, line in enumerate((line for line in content.split(b"\n") if line.strip()), start=1):
-        previous = None
         with suppress(ValueError, AttributeError, RecursionError):
             previous = json.loads(line).get("previous")
-        if previous is not None and previous != before:
-            where = f"line {number}" if number > 1 else "its first line"
-            yield f"The chain of {path} is broken before {where}: lines there were changed, removed or added."
+            lacking = previous is None and chained and not stripped
+            if lacking or previous not in (None, before):
+                where = f"line {number}" if number > 1 else "its first line"
+                yield f"The chain of {path} is broken before {where}: lines there were changed, removed or added."
+            chained, stripped = chained or previous is not None, stripped or lacking
         before = hashlib.sha256(line).hexdigest()
 
 

@@ -22,7 +22,7 @@ from bench.report.summary import Tile, as_tiles, counts
 from bench.report.tables import data as tables_data
 from bench.report.templating import paragraphs, sentence
 from bench.report.verdict import Rival, Verdict, verdict
-from bench.run.documents import CalibrationRecord
+from bench.run.documents import AuditRecord, CalibrationRecord
 from bench.stats.metrics import METRICS
 
 WORDS = {"good": "OK", "caution": "Caution", "problem": "Problem", "unknown": "Not checked"}
@@ -84,6 +84,7 @@ def tiles(page: Page) -> list[Tile]:
         strongest=strongest(found),
         compared_by=found.compared_by,
         shortcut=files.audit.shortcut if files.audit else None,
+        border=files.audit.border if files.audit else None,
         chosen=files.chosen,
         seeds=files.over_seeds(),
         folds=files.over_folds(),
@@ -148,12 +149,28 @@ def lights(files: RunFiles) -> list[Light]:
         altered=next((one.text for one in files.audit.findings if one.kind == "altered"), "") if files.audit else "",
         copies=files.audit.duplicates if files.audit else (),
         severities=_severities(files),
-        shortcut=files.audit.shortcut if files.audit else None,
+        shortcuts=_shortcuts(files.audit),
         calibration=calibration,
         why_unknown=_why_unknown(calibration),
         groups=_groups(files),
     )
     return [Light(*one.split(" | ", 3)) for one in said]
+
+
+def _shortcuts(audit: AuditRecord | None) -> dict[str, dict[str, float | None]]:
+    """ROC AUC of the baselines without the picture, by level: ``warns``, ``open``, ``little``, ``unknown``.
+
+    Audits of earlier versions did not look at the border.
+    """
+    found: dict[str, dict[str, float | None]] = {"warns": {}, "open": {}, "little": {}, "unknown": {}}
+    for name in ("shortcut", "border") if audit else ():
+        one = getattr(audit, name)
+        if one is None:
+            continue
+        above = one.auc is not None and one.limit is not None and one.auc > one.limit
+        level = "unknown" if one.auc is None else "warns" if one.warns else "open" if above else "little"
+        found[level][name] = one.auc
+    return found
 
 
 def _why_unknown(calibration: CalibrationRecord) -> list[str]:

@@ -578,13 +578,17 @@ class ExpectedError(Part):
 
 
 class ClassAgreement(Part):
-    """Of one class: mean probability, share observed, and as in `bench.stats.recalibration.Agreement`."""
+    """Of one class: mean probability, share observed, and as in `bench.stats.recalibration.Agreement`.
+
+    ``widened`` holds ``intercept`` and ``slope`` again; it is empty in earlier versions.
+    """
 
     predicted: Number | None = None
     observed: Number | None = None
     difference: Estimate = Estimate()
     intercept: Estimate = Estimate()
     slope: Estimate = Estimate()
+    widened: dict[str, Estimate] = {}
     apart: tuple[str, ...] = ()
     reason: str = ""
 
@@ -620,7 +624,7 @@ class CalibrationRecord(_WithMap):
 
     ``change`` is what the map adds to the log loss on test; ``verdict`` is ``worse`` where that is above 0,
     ``disagrees`` where an intercept is apart from 0 or a slope from 1, ``agrees`` where none is, and ``unknown`` where
-    there is no interval.
+    there is no interval, or one that is too wide to tell.
     """
 
     candidates: tuple[CandidateMap, ...] = ()

@@ -1,6 +1,6 @@
 """How well probabilities agree with what was observed: calibration-in-the-large, slope, and ECE under perfection."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,10 @@ STEPS, LARGEST_STEP, PRECISE = 40, 2.0, 1e-4
 """Of Newton's method: at most so many steps, each at most so long; done when none is longer than `PRECISE`, after which
 an error of its square is left."""
 
+COLUMNS = {"intercept": 1, "slope": 2}
+"""Where they stand among the statistics of `agreement`."""
+PERFECT = {"intercept": 0.0, "slope": 1.0}
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -29,7 +33,8 @@ class Agreement:
             class is commoner than predicted. None where all images are of one side.
         slope: of a logistic regression on that logit; 1 is perfect, below 1 predictions are too extreme. None where
             the logit tells both sides apart without an error, or is the same for all images.
-        apart: which of ``intercept`` and ``slope`` miss perfection, by intervals that hold for all comparisons at once.
+        widened: ends of the intervals of ``intercept`` and ``slope`` that hold for all comparisons at once.
+        apart: which of the two miss perfection by those.
     """
 
     predicted: float
@@ -37,6 +42,7 @@ class Agreement:
     difference: tuple[float, Ends]
     intercept: tuple[float | None, Ends]
     slope: tuple[float | None, Ends]
+    widened: dict[str, Ends] = field(default_factory=dict)
     apart: tuple[str, ...] = ()
 
 
@@ -63,18 +69,15 @@ def agreement(one: OneVsRest, patients: npt.NDArray[Any], bootstrap: Bootstrap, 
     values = found.known_values
     ends = [found.ends(column) if value is not None else (None, None) for column, value in enumerate(values)]
     wide = replace(found, level=1 - (1 - found.level) / comparisons)
-    apart = [
-        name
-        for name, column, perfect in (("intercept", 1, 0.0), ("slope", 2, 1.0))
-        if values[column] is not None and _misses(wide.ends(column), perfect)
-    ]
+    widened = {name: wide.ends(column) for name, column in COLUMNS.items() if values[column] is not None}
     return Agreement(
         predicted=float(scores.mean()),
         observed=float(positive.mean()),
         difference=(float(found.value[0]), ends[0]),
         intercept=(values[1], ends[1]),
         slope=(values[2], ends[2]),
-        apart=tuple(apart),
+        widened=widened,
+        apart=tuple(name for name, reached in widened.items() if _misses(reached, PERFECT[name])),
     )
 
 

@@ -164,7 +164,10 @@ def _agreement(place: Place, told: Json, found: Predicted, label: str, classes: 
         band = again.band(column, run.level, run.draws) if again else None
         check_ends(place.tally, place.of(name), one["low"], one["high"], band, why)
         if again and column and one["low"] is not None:
-            _apart(place, told, name, again.band(column, 1 - (1 - run.level) / (2 * classes), run.draws))
+            wider = again.band(column, 1 - (1 - run.level) / (2 * classes), run.draws)
+            _apart(place, told, name, wider)
+            if wide := told.get("widened", {}).get(name):  # none in earlier versions
+                check_ends(place.tally, place.of(f"{name}, widened"), wide["low"], wide["high"], wider)
 
 
 def _apart(place: Place, told: Json, name: str, band: Any) -> None:

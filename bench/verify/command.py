@@ -63,6 +63,7 @@ def checks() -> "dict[str, Callable[[Folder, Tally], None]]":
         secondary,
         tested,
         trainings,
+        verdicts,
     )
 
     return {
@@ -82,6 +83,7 @@ def checks() -> "dict[str, Callable[[Folder, Tally], None]]":
         "intervals of models": bands.models,
         "intervals on validation": bands.on_validation,
         "comparisons.csv": compared.comparisons,
+        "verdicts on pairs": verdicts.pairs,
         "operating_points.csv": tested.operating_points,
         "operating_points.csv, intervals": bands.operating_points,
         "prevalences.csv": tested.prevalences,
@@ -94,6 +96,8 @@ def checks() -> "dict[str, Callable[[Folder, Tally], None]]":
         "subgroups.csv, intervals": bands.subgroups,
         "calibration map": calibrated.fitted,
         "calibration.json": calibrated.calibration,
+        "verdict on calibration": verdicts.calibration,
+        "verdicts on validation": verdicts.on_validation,
         "frozen thresholds": calibrated.thresholds,
         "prediction sets": conformal.prediction_sets,
         "failures.csv": tested.failures,
@@ -101,6 +105,7 @@ def checks() -> "dict[str, Callable[[Folder, Tally], None]]":
         "saliency.json": altered.saliency,
         "by patient": patients.patients,
         "ensemble and views": secondary.secondary,
+        "what stands beside": verdicts.beside_winner,
         "report.html": page.page,
     }
 
@@ -124,6 +129,8 @@ def verified(path: str | os.PathLike[str]) -> "dict[str, Tally]":
 LEFT_OUT = {
     "audit.json": "what the audit says (audit.json): the images themselves are needed",
     "suspected_labels.csv": "margins in suspected_labels.csv: the features that they rest on are needed",
+    "evaluation.json": "reasons, refusals, and the words on openings and on cost (evaluation.json), which are prose",
+    "run.json": "whether the search was settled, notes, times and machine (run.json)",
     "calibration.json": "cross-validated log loss of each calibration map: it depends on how folds were dealt",
     "trials.csv": "importance of hyperparameters, chances of other trials and times, as report.html has them",
     "best_model.h5": "predictions: `python -m bench predict` makes them from best_model.h5 and the images",

@@ -192,10 +192,16 @@ def _agreement(run: Folder) -> Lines:
                     "Predicted on average": [told["predicted"]],
                     "Observed": [told["observed"]],
                     "Predicted − observed": ends(told["difference"]),
-                    "Intercept (perfect: 0)": ends(told["intercept"]),
-                    "Slope (perfect: 1)": ends(told["slope"]),
+                    "Intercept (perfect: 0)": _with_wider(told, "intercept"),
+                    "Slope (perfect: 1)": _with_wider(told, "slope"),
                 },
             )
+
+
+def _with_wider(told: dict[str, Any], name: str) -> list[Any]:
+    """A value, the ends of its interval, and those of the widened one, which earlier versions have not."""
+    wide = told.get("widened", {}).get(name, {})
+    return [*ends(told[name]), wide.get("low"), wide.get("high")]
 
 
 PREDICTION_SETS = {

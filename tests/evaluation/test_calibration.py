@@ -19,6 +19,7 @@ from bench.stats.calibration import CalibrationMap, Choice, choose_map
 from bench.stats.metrics import brier, log_loss
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import wilson
+from bench.stats.recalibration import Agreement
 
 
 def calibrated(n=4000, n_classes=2, seed=0):
@@ -118,7 +119,8 @@ def test_both_splits_before_and_after():
     assert agreed["difference"]["value"] == pytest.approx(scores[:, 1].mean() - labels.mean(), abs=1e-6)
     assert content["change"]["value"] == pytest.approx(after["log_loss"] - before["log_loss"])
     assert content["verdict"] == "agrees"
-    assert "calibrated as far as these images can tell" in content["sentence"]
+    assert "tell: no interval, widened for 2 comparisons, misses perfect agreement." in content["sentence"]
+    assert agreed["widened"]["slope"]["low"] < agreed["slope"]["low"] < agreed["slope"]["value"]
     assert "reason" not in content
     assert content["splits"]["val"]["after"]["agreement"]["PNEUMONIA"]["slope"]["low"] is None, "it was fitted there"
 
@@ -149,6 +151,21 @@ def test_too_few_patients_leave_it_open():
     assert content["verdict"] == "unknown"
     assert "there are 8 patients, fewer than 10" in content["sentence"]
     assert content["change"]["value"] == 0
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"), [(-1.34, 2.05, "unknown"), (0.4, 1.7, "unknown"), (0.6, 2.3, "agrees")]
+)
+def test_an_interval_of_the_slope_that_tells_nothing_calls_nothing_calibrated(
+    monkeypatch: pytest.MonkeyPatch, low: float, high: float, verdict: str
+) -> None:
+    found = Agreement(0.5, 0.5, (0.0, (-0.1, 0.1)), (0.0, (-1.0, 1.0)), (1.0, (low, high)))
+    monkeypatch.setattr("bench.evaluation.calibration.agreement", lambda *_: found)
+    labels, scores = calibrated(60)
+    test = Predictions(labels, scores, np.arange(60), ["NORMAL", "PNEUMONIA"])
+    content = calibration(test, test, Choice(CalibrationMap()), DRAWS).content()
+    assert content["verdict"] == verdict
+    assert ("too few patients to tell" in content["sentence"]) is (verdict == "unknown")
 
 
 def test_the_weights_of_the_loss_are_a_step_of_their_own():

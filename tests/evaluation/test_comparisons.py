@@ -229,6 +229,24 @@ def test_a_pair_says_over_which_seeds_and_by_which_test(table):
 # What cannot be computed
 
 
+def test_calls_that_favour_the_model_with_the_worse_mean_are_told():
+    """ResNet50 ranks best, and calls most images the first class."""
+    shy = [np.column_stack([1 - 0.52 * one[:, 1], 0.52 * one[:, 1]]) for one in SCORES["resnet50"]]
+    worse = seeds(cohort(400, edge=0.7, seed=2)[1])
+    found = compared(SCORES | {"resnet50": shy, "inceptionv3": worse, "recipe": worse})
+    row = row_of(found, "inceptionv3")
+    assert row["verdict"] == "a better" and row["only_a_right"] < row["only_b_right"] and row["mcnemar_p_holm"] < 0.05
+    assert row["sentence"].endswith(", though calls at the most probable class favour InceptionV3.")
+    primary, against, *_ = sentences(found, TITLES, len(LABELS))
+    assert ", though calls at the most probable class favour InceptionV3" in against
+    counted = f"only ResNet50 is right on {row['only_a_right']} images, only Default recipe on {row['only_b_right']} "
+    assert "favour Default recipe, though: of the representative seeds, " + counted in primary
+
+
+def test_calls_that_favour_the_better_model_or_neither_are_not_said_to_differ(table):
+    assert not any("favour" in one for one in table["sentence"])
+
+
 def test_patients_widen_the_interval():
     """Each image four times: alike by patients, far too sure by images."""
     copies = np.repeat(np.arange(100), 4)

@@ -14,7 +14,7 @@ from bench.data.images.decode import decode, facts_of
 from bench.data.images.pixels import Facts
 from bench.data.images.store import StoredImages
 from bench.data.splits import write_splits
-from bench.evaluation.ledger import EVALUATION, PREDICTION, SCORES, SEALED, Ledgers
+from bench.evaluation.ledger import EVALUATION, PREDICTION, SCORES, SEALED, Ledgers, Opening
 from bench.evaluation.openings import summary
 from bench.evaluation.recognise import TestImages
 from bench.evaluation.test_access import OpenTest, SealedTest
@@ -223,6 +223,24 @@ def test_a_broken_chain_is_said(data: Path, tmp_path: Path, damage: str) -> None
     found = opened(*make(tmp_path / "reports" / "three", settings))
     assert found.this_split == 3, "the cache's ledger remembers"
     assert found.broken == broken and " ".join(broken) in found.sentence
+
+
+def test_a_chain_that_is_taken_off_the_lines_after_a_removed_one_is_broken_once(tmp_path: Path) -> None:
+    for day in range(1, 6):
+        opening = Opening(time=f"2026-01-0{day}", run="one", data="d", split="s", images=6, decisions="z")
+        Ledgers((tmp_path,)).write(opening)
+    path = tmp_path / LEDGER
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    bare = [{name: one[name] for name in one if name not in ("previous", "checksum")} for one in entries]
+    for left, said in (
+        ([entries[0], *bare[2:]], ["before line 2"]),
+        ([*entries[:3], bare[3]], ["before line 4"]),
+        (bare, []),
+        (entries, []),
+    ):
+        path.write_text("".join(f"{json.dumps(one)}\n" for one in left))
+        broken = Ledgers((tmp_path,)).known(RunDir(tmp_path / "reports" / "one")).broken
+        assert len(broken) == len(said) and all(words in one for words, one in zip(said, broken, strict=True))
 
 
 def test_a_ledger_travels_with_the_data(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

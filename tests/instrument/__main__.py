@@ -1,4 +1,4 @@
-"""Runs on labels that mean nothing: ``python -m tests.instrument --runs 50``; 5 % may find something by chance.
+"""Runs on labels that mean nothing: ``python -m tests.instrument --runs 50``; 5 % may find each kind by chance.
 
 ``--coverage 200`` simulates so many studies of each kind instead, and prints how often each interval held the truth.
 With ``--planted``, runs on images with a leak, a shortcut, a mark and a scanner effect, of which each must be told.
@@ -26,4 +26,4 @@ if __name__ == "__main__":
     if given.coverage:
         print(coverage.table(coverage.KINDS, given.coverage).mul(100).round(1).to_string())
         sys.exit()
-    sys.exit(1 if main(given.runs, given.seed, given.relabel) > max(3, 0.06 * given.runs) else 0)
+    sys.exit(0 if main(given.runs, given.seed, given.relabel) else 1)

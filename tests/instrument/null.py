@@ -10,13 +10,15 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 import numpy as np
 import pandas as pd
 import toys
 from faults.campaign import SPACE, Place
+from scipy.stats import binom
 
 from bench.evaluation.comparisons import Rules, comparisons
 from bench.evaluation.inputs import ScoredModel
@@ -33,6 +35,8 @@ FAMILIES = ("primary", "finalists", "controls", "chance")
 KINDS = ("test AUC", "selection", *FAMILIES)
 """What can be found: an interval of the winner's AUC on test, or of the selection on validation, that leaves out 0.5;
 and a model that is better than another, by the family of the comparison. Each by itself may err in 5 % of the runs."""
+ERROR = 0.05
+"""How often each may be found by chance."""
 
 
 def write_images(folder: Path, seed: int) -> None:
@@ -138,20 +142,52 @@ def studies(number: int, first_seed: int = 0) -> Iterator[tuple[list[str], Path]
             shutil.rmtree(place.folder)
 
 
-def main(number: int, first_seed: int, times: int = 0) -> int:
-    """Carry the studies out and tell of them; returns in how many runs the most frequent kind was found.
+def most_by_chance(number: int) -> int:
+    """In how many of ``number`` runs a kind may be found: each of `KINDS` at 5 %, all together (Bonferroni)."""
+    return int(binom.ppf(1 - ERROR / len(KINDS), number, ERROR))
+
+
+def highest_rate(rates: Sequence[float]) -> float:
+    """Which mean of the runs' rates, labels drawn again, is still by chance: 5 % and three standard errors.
+
+    Args:
+        rates: of each run; its draws share models and images, so that runs are what is independent.
+
+    Returns:
+        5 % where a single run tells no standard error.
+    """
+    return ERROR + (3 * stdev(rates) / len(rates) ** 0.5 if len(rates) > 1 else 0.0)
+
+
+def judged(wrong: Counter[str], number: int, rates: Mapping[str, Sequence[float]]) -> tuple[bool, list[str]]:
+    """Whether all of `KINDS` were found as rarely as chance has it, and a line on each, with its limit."""
+    fine, lines = True, []
+    for name in KINDS:
+        fine &= wrong[name] <= most_by_chance(number)
+        line = f"{name}: {wrong[name]} of {number} runs (by chance at most {most_by_chance(number)})"
+        if each := rates.get(name):
+            fine &= fmean(each) <= highest_rate(each)
+            line += f"; labels drawn again: {fmean(each):.2%} (at most {highest_rate(each):.2%})"
+        lines.append(line)
+    return fine, lines
+
+
+def main(number: int, first_seed: int, times: int = 0) -> bool:
+    """Carry the studies out and tell of them; returns whether nothing was found more often than by chance.
 
     Args:
         number: of runs.
         first_seed: of the first.
         times: how often the test labels of each are drawn again.
     """
-    wrong, redrawn = Counter[str](), Counter[str]()
+    wrong, rates, any_found = Counter[str](), dict[str, list[float]](), 0
     for count, (found, folder) in enumerate(studies(number, first_seed), start=1):
         wrong.update(found)
+        any_found += bool(found)
         print(f"{count} of {number}: {', '.join(found) or 'nothing'}", flush=True)
-        redrawn.update(relabelled(folder, times, first_seed + count))
-    for name in KINDS:
-        again = f"; labels drawn again: {redrawn[name]} of {number * times:,}" if times and name in FAMILIES else ""
-        print(f"{name}: {wrong[name]} of {number} runs{again}")
-    return max(wrong.values(), default=0)
+        again = relabelled(folder, times, first_seed + count) if times else Counter[str]()
+        for name in FAMILIES if times else ():
+            rates.setdefault(name, []).append(again[name] / times)
+    fine, lines = judged(wrong, number, rates)
+    print(*lines, f"anything at all: {any_found} of {number} runs", sep="\n")
+    return fine

@@ -217,6 +217,7 @@ def _calibration(truth: Any, scores: Floats, shown: dict[str, int]) -> dict[str,
         estimate = {"value": 0.12 * power, "low": -0.21, "high": 0.45}
         one_class = {"predicted": 0.631, "observed": 0.625, "difference": estimate, "intercept": estimate}
         one_class |= {"slope": {"value": 0.93, "low": 0.81, "high": 1.06}, "apart": []}
+        one_class |= {"widened": {"slope": {"value": 0.93, "low": 0.78, "high": 1.11}}}
         measured = {"ece": 0.031 * power, "brier": 0.091 * power, "log_loss": 0.18 * power, "reliability": bins}
         measured["ece_if_perfect"] = {"mean": 0.0213, "high": 0.0354, "reached": 0.2}
         return measured | {"agreement": dict.fromkeys(shown, one_class)}

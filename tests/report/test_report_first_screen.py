@@ -99,7 +99,7 @@ def test_every_light_turns_with_its_file(run: RunDir) -> None:
     edit_json(run.audit, shortcut={"auc": 0.93, "low": 0.9, "high": 0.95, "limit": 0.6, "warns": True})
     assert lights(run)["Shortcut"] == ("caution", "the file’s properties alone predict the class: ROC AUC 0.930")
     edit_json(run.audit, shortcut={"auc": 0.52, "limit": 0.6, "warns": False})
-    assert lights(run)["Shortcut"][0] == "good"
+    assert lights(run)["Shortcut"] == ("good", "the file’s properties give little away: ROC AUC 0.520")
     sought = {"kind": "altered", "severity": "good", "text": "There is none."}
     edit_json(run.audit, shortcut={"auc": None, "reason": "too few"}, duplicates=[], findings=[sought])
     assert (lights(run)["Shortcut"][0], lights(run)["Copies"][0]) == ("unknown", "good")
@@ -130,6 +130,21 @@ def test_every_light_turns_with_its_file(run: RunDir) -> None:
     content = json.loads(run.evaluation.read_text(encoding="utf-8"))
     edit_json(run.evaluation, ledger={**(content.get("ledger") or {}), "this_split": 3, "sentence": "Opened before."})
     assert lights(run)["Test split opened once"] == ("caution", "opened 3 times")
+
+
+def test_a_border_that_predicts_the_class_turns_the_light_and_stands_in_the_tile(run: RunDir) -> None:
+    little, warns = {"auc": 0.52, "limit": 0.6}, {"auc": 0.93, "limit": 0.6, "warns": True}
+    for shortcut, border, level, said in (
+        (little, warns, "caution", "the border alone predicts the class: ROC AUC 0.930"),
+        ({"auc": None}, warns, "caution", "the border alone predicts the class: ROC AUC 0.930"),
+        (little, {"auc": 0.7, "limit": 0.6}, "caution", "ROC AUC 0.700 from the border, of too few patients to tell"),
+        (little, {"auc": None}, "unknown", "not computed; the file’s properties give little away: ROC AUC 0.520"),
+        (little, {"auc": 0.55, "limit": 0.6}, "good", None),
+    ):
+        edit_json(run.audit, shortcut=shortcut, border=border)
+        told = lights(run)["Shortcut"]
+        assert told[0] == level and said in (None, told[1])
+    assert tiles(run)["Shortcut check, ROC AUC"][1].endswith("; of the border alone 0.550")
 
 
 @pytest.mark.usefixtures("undrawn")

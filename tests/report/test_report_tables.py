@@ -11,7 +11,7 @@ from bench.report.tables import importance
 from bench.report.tables import models as tables_models
 from bench.report.tables import search as tables_search
 from bench.report.tables import winner as tables_winner
-from bench.run.documents import ClassScores, Estimate, EvaluationRecord, ModelScores
+from bench.run.documents import ClassAgreement, ClassScores, Estimate, EvaluationRecord, ModelScores
 from bench.stats.metrics import METRICS
 
 AUC, LOG_LOSS = METRICS["auc"], METRICS["log_loss"]
@@ -181,3 +181,12 @@ def test_importance_says_why_it_is_skipped(files: RunFiles) -> None:
     assert "same score" in importance.why_not(files.trials.assign(metric_auc=0.9), AUC)
     constant = {name: "x" for name in files.trials.columns if name.startswith("config_")}
     assert "same configuration" in importance.why_not(files.trials.assign(**constant), AUC)
+
+
+def test_widened_intervals_stand_behind_the_others_where_there_are_any() -> None:
+    slope = Estimate(value=1.426, low=1.036, high=2.127)
+    found = tables_winner.agreement_cells(
+        ClassAgreement(slope=slope, widened={"slope": Estimate(value=1.426, low=0.98, high=2.31)})
+    )
+    assert (found["slope"], found["slope bounds"]) == (1.426, "1.036–2.127; widened 0.980–2.310")
+    assert tables_winner.agreement_cells(ClassAgreement(slope=slope))["slope bounds"] == "1.036–2.127"

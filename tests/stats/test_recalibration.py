@@ -62,6 +62,8 @@ def test_what_is_off_is_told_and_what_is_not_is_not():
     off = study(np.random.default_rng(1), 300, shift=1.0)
     found = agreement(off.against_rest(1), off.patients, Bootstrap(200))
     assert found.apart == ("intercept",)
+    for name, (_, (low, high)) in (("intercept", found.intercept), ("slope", found.slope)):
+        assert found.widened[name][0] < low < high < found.widened[name][1]
     assert found.difference[1][1] < 0, "more were observed than predicted"
     steep = study(np.random.default_rng(0), 300, slope=0.4)
     assert agreement(steep.against_rest(1), steep.patients, Bootstrap(200)).apart == ("slope",)

@@ -214,6 +214,8 @@ def _saliency(run: RunDir, winner: Predictions, names: pd.Series, rng: np.random
         )
         for row, value in zip(cases.tolist(), correlations, strict=True)
     ]
-    mean = Randomisation(mean_correlation=float(np.mean(correlations)))
+    value = float(np.mean(correlations))
+    said = f"is {value:.2f} on average: {'must not be read' if abs(value) >= 0.5 else 'as they should'}."
+    mean = Randomisation(mean_correlation=value, sentence=said)
     write_json(run.saliency, SaliencyRecord(items=tuple(items), randomisation=mean))
     np.savez(run.saliency_images, places=places, randomised_places=shuffled)

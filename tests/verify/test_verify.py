@@ -21,7 +21,7 @@ from bench.cli import main
 from bench.stats.bootstrap import Bootstrap, intervals
 from bench.stats.conformal import conformal_scores
 from bench.stats.predictions import Predictions
-from bench.verify import calibrated, conformal, integrity
+from bench.verify import calibrated, conformal, integrity, verdicts
 from bench.verify.command import checks, told, verified
 from bench.verify.reading import Folder, NotThere, Place, Predicted, Tally
 from bench.verify.resampled import Redrawn, check_ends, redrawn
@@ -61,6 +61,30 @@ def entry(*place: Any, by: float = 0.01, of: str = EVALUATION) -> Plant:
         (folder / of).write_text(json.dumps(content))
 
     return plant
+
+
+def put(*place: Any, value: Any, of: str = EVALUATION) -> Plant:
+    """Another value in a JSON document; a function is given the old one."""
+
+    def plant(folder: Path) -> None:
+        content = json.loads((folder / of).read_text())
+        inner = content
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = value(inner[place[-1]]) if callable(value) else value
+        (folder / of).write_text(json.dumps(content))
+
+    return plant
+
+
+def exchanged(old: str, new: str) -> Callable[[str], str]:
+    """Other words in a text that has them."""
+
+    def change(text: str) -> str:
+        assert old in text
+        return text.replace(old, new)
+
+    return change
 
 
 def shared_patient(folder: Path) -> None:
@@ -142,6 +166,37 @@ PLANTED: dict[str, tuple[str, Plant]] = {
     "a corrected p": ("comparisons.csv", cell("comparisons.csv", "p_holm", shifted(0.01))),
     "who alone is right": ("comparisons.csv", cell("comparisons.csv", "only_a_right", shifted(1))),
     "McNemar's p": ("comparisons.csv", cell("comparisons.csv", "mcnemar_p", shifted(0.01))),
+    "a verdict": ("verdicts on pairs", cell("comparisons.csv", "verdict", "a better")),
+    "a sentence": ("verdicts on pairs", cell("comparisons.csv", "sentence", "Toy2 and Toy cannot be told apart.")),
+    "the words of a sentence": (
+        "verdicts on pairs",
+        cell("comparisons.csv", "sentence", exchanged("better", "worse"), 3),
+    ),
+    "a number in a sentence": ("verdicts on pairs", cell("comparisons.csv", "sentence", exchanged("0.012", "0.112"))),
+    "who is in a summary": (
+        "verdicts on pairs",
+        put("sentences", 1, value=exchanged("Metadata only cannot", "Majority class cannot")),
+    ),
+    "a number in a summary": ("verdicts on pairs", put("sentences", 1, value=exchanged("0.303", "0.503"))),
+    "a verdict on the search": (
+        "verdicts on validation",
+        put("retrained", 0, "verdict", value="the search was faithful here"),
+    ),
+    "a flag of the search": ("verdicts on validation", put("retrained", 0, "flagged", value=True)),
+    "the sentence on a finalist": (
+        "verdicts on validation",
+        put("retrained", 1, "sentence", value=exchanged("0.832", "0.732")),
+    ),
+    "the flag of the gap": ("verdicts on validation", put("gap", "flagged", value=True)),
+    "the sentence on the gap": (
+        "verdicts on validation",
+        put("gap", "sentence", value=exchanged("less, too few", "less, no")),
+    ),
+    "a number in the sentence on the gap": (
+        "verdicts on validation",
+        put("gap", "sentence", value=exchanged("0.170", "0.270")),
+    ),
+    "openings of the split": ("what stands beside", entry("ledger", "this_split", by=1)),
     "a probability": ("predictions", cell("predictions_test.csv", "prob_NORMAL", shifted(0.01))),
     "a label": ("splits.csv", cell("predictions_test.csv", "label", "PNEUMONIA")),
     "a patient in two splits": ("splits.csv", shared_patient),
@@ -227,7 +282,21 @@ DRAWN: dict[str, list[tuple[Plant, str]]] = {
         (entry(*AFTER, "reliability", "B", 1, "low", of=CALIBRATED), "bin from 0.067: low"),
         (entry(*AFTER, "agreement", "B", "intercept", "value", of=CALIBRATED), "test, after, B: intercept"),
         (narrowed(*AFTER, "agreement", "B", "slope", of=CALIBRATED), "test, after, B: slope: width"),
+        (narrowed(*AFTER, "agreement", "B", "widened", "slope", of=CALIBRATED), "B: slope, widened: "),
         (narrowed("change", of=CALIBRATED), "change of the log loss: half its interval"),
+    ],
+    "verdict on calibration": [
+        (put("verdict", value="unknown", of=CALIBRATED), "verdict on calibration: unknown is told, "),
+        (put("sentence", value="All is well.", of=CALIBRATED), "the verdict of its sentence"),
+        (entry("change", "value", by=-0.2, of=CALIBRATED), "has other numbers"),
+        (put(*AFTER, "agreement", "B", "widened", "slope", "low", value=1.2, of=CALIBRATED), "B: slope is apart"),
+    ],
+    "what stands beside": [
+        (
+            put("randomisation", "sentence", value="Depend as they should.", of="saliency.json"),
+            "another mean correlation",
+        ),
+        (put("randomisation", "mean_correlation", value=0.9, of="saliency.json"), "not that of the correlation 0.90"),
     ],
     "frozen thresholds": [
         (entry("thresholds", 0, "value", by=0.1), "B: threshold:"),
@@ -275,7 +344,7 @@ def test_every_interval_is_drawn_again_and_agrees(drawn: Path) -> None:
     for name in DRAWN:
         tally = Tally()
         checks()[name](Folder(drawn), tally)
-        assert tally.wrong == [] and tally.compared >= 3, name
+        assert tally.wrong == [] and tally.compared >= 2, name
 
 
 @pytest.mark.parametrize("drawn", [2], indirect=True)
@@ -330,6 +399,34 @@ def test_what_does_not_agree_is_found(copy: Path, what: str) -> None:
         assert what == "a file that is cut short"
         tally = verified_alone(copy, name)
     assert tally.wrong, f"{what} is not found by {name}"
+
+
+def test_calls_that_favour_the_other_model_may_be_said_and_not_those_that_do_not(copy: Path) -> None:
+    table = pd.read_csv(copy / "comparisons.csv")
+    row = table.index[table["b"] == "small_cnn"][0]
+    table.loc[row, ["only_a_right", "only_b_right"]] = 7, 40
+    before = str(table.loc[row, "sentence"]).replace("on 40 images", "on 7 images").replace("on 7 (", "on 40 (")
+    favours = f"{before[:-1]}, though calls at the most probable class favour Small CNN from scratch."
+    for sentence, agrees in (
+        (before, True),
+        (favours, True),
+        (favours.replace("favour Small CNN from scratch", "favour Toy2"), False),
+    ):
+        table.loc[row, "sentence"] = sentence
+        table.to_csv(copy / "comparisons.csv", index=False)
+        assert (verified_alone(copy, "verdicts on pairs").wrong == []) is agrees
+
+
+def test_a_slope_whose_interval_tells_nothing_is_no_agreement() -> None:
+    for (low, high), widened, verdict in (
+        ((-1.3, 2.1), {"slope": {}}, "unknown"),
+        ((0.4, 1.7), {"slope": {}}, "unknown"),
+        ((0.6, 1.7), {"slope": {}}, "agrees"),
+        ((0.4, 1.7), {}, "agrees"),  # in earlier versions
+    ):
+        sure = {"value": 0.0, "low": -1.0, "high": 1.0}
+        one = {"intercept": sure, "slope": {"value": 1.0, "low": low, "high": high}, "widened": widened, "apart": []}
+        assert verdicts.judged(0.0, {"B": one})[0] == verdict
 
 
 def test_patients_of_whom_the_very_same_image_is_there_are_one(copy: Path) -> None:

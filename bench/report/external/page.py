@@ -22,6 +22,7 @@ from bench.report.page import Drawing
 from bench.report.read.reading import Problems, document
 from bench.report.summary import Banner, Tile, as_tiles
 from bench.report.tables.models import bounded
+from bench.report.tables.winner import agreement_cells
 from bench.report.templating import Sentences, Values, filled, macro
 from bench.run import tables
 from bench.run.documents import (
@@ -297,18 +298,8 @@ def _calibration(page: ExternalPage) -> Values:
             if scores is None or (step == "before" and content.map is None):
                 continue
             for label, one in scores.agreement.items():
-                row = {
-                    "class": label,
-                    "step": f"{title}, {words if content.map else STEPS['before']}",
-                    "predicted": one.predicted,
-                    "observed": one.observed,
-                }
-                for name in ("difference", "intercept"):
-                    estimate: Estimate = getattr(one, name)
-                    bounds = numbers.signed_interval(estimate.low, estimate.high)
-                    row |= {name: estimate.value, f"{name} bounds": bounds}
-                slope = one.slope
-                agreed.append(row | {"slope": slope.value, "slope bounds": numbers.interval(slope.low, slope.high)})
+                step_title = f"{title}, {words if content.map else STEPS['before']}"
+                agreed.append({"class": label, "step": step_title, **agreement_cells(one)})
             if step == "after":
                 for label, held in scores.reliability.items():
                     bins += [{"step": side, "class": label, **one.model_dump()} for one in held if one.images]

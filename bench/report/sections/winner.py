@@ -158,6 +158,9 @@ def _calibration(page: Page) -> Values:
         "simulated": any(row["expected"] for row in rows),
         "agreement": table("agreement", agreed) if len(agreed) else None,
         "several": agreed["class"].nunique() > 1 if len(agreed) else False,
+        "widened": 2 * agreed["class"].nunique()
+        if any("widened" in cell for cell in agreed.get("slope bounds", ()))
+        else 0,
         "bins": bins,
         "farthest": after.loc[(after["observed"] - after["predicted"]).abs().nlargest(1).index],
         "drawing": page.drawing("reliability", figures_winner.reliability, bins),
@@ -201,12 +204,7 @@ def _agreement(content: CalibrationRecord) -> pd.DataFrame:
     for step, title in STEPS.items():
         scores = content.splits.get("test", {}).get(step, CalibrationScores())
         for label, one in scores.agreement.items():
-            row = {"class": label, "step": title, "predicted": one.predicted, "observed": one.observed}
-            estimates = {"difference": one.difference, "intercept": one.intercept}
-            for name, estimate in estimates.items():
-                row |= {name: estimate.value, f"{name} bounds": numbers.signed_interval(estimate.low, estimate.high)}
-            row |= {"slope": one.slope.value, "slope bounds": numbers.interval(one.slope.low, one.slope.high)}
-            rows.append(row)
+            rows.append({"class": label, "step": title, **tables_winner.agreement_cells(one)})
     return pd.DataFrame(rows).sort_values("class", kind="stable") if rows else pd.DataFrame()
 
 

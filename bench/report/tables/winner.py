@@ -1,11 +1,12 @@
-"""One model's results on the test images -> DataFrames: confusion, classification report, ROC curves."""
+"""One model's results on the test images -> DataFrames: confusion, classification report, ROC curves, agreement."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.run.documents import ClassScores, ModelScores
+from bench import numbers
+from bench.run.documents import ClassAgreement, ClassScores, Estimate, ModelScores
 from bench.stats.curves import precision_recall, roc
 
 Frame = pd.DataFrame
@@ -144,3 +145,18 @@ def expected(points: pd.DataFrame | None) -> pd.DataFrame:
         return pd.DataFrame()
     frozen = points[points["point"] == "frozen"]
     return frozen.dropna(subset=["value", "validation", "expected_low", "expected_high"])
+
+
+def agreement_cells(one: ClassAgreement) -> dict[str, Any]:
+    """Of one class, the cells of the table of agreement; widened ends, where there are any, stand behind the others."""
+    found: dict[str, Any] = {"predicted": one.predicted, "observed": one.observed}
+    for name, written in (
+        ("difference", numbers.signed_interval),
+        ("intercept", numbers.signed_interval),
+        ("slope", numbers.interval),
+    ):
+        estimate: Estimate = getattr(one, name)
+        wide = one.widened.get(name, Estimate())
+        more = f"; widened {bounds}" if (bounds := written(wide.low, wide.high)) else ""
+        found |= {name: estimate.value, f"{name} bounds": f"{written(estimate.low, estimate.high)}{more}"}
+    return found
