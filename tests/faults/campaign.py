@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import h5py
 import pandas as pd
 import toys
 
@@ -71,6 +72,8 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.run = folder / FOLDER
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir(parents=True, exist_ok=True)
 
     def command(self, arguments: list[str], fault: Fault = Fault(), count: Path | None = None) -> Ended:  # noqa: B008
         """Carry out a command here, in a process of its own."""
@@ -125,8 +128,18 @@ def scores(place: Place) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def difference(place: Place, expected: dict[str, list[dict[str, Any]]]) -> str:
-    """The first table of a run that is not as ``expected``; empty if there is none."""
+def weights(file: Path) -> dict[str, bytes]:
+    """All arrays of an .h5 file, by their names in it."""
+    found: dict[str, bytes] = {}
+    with h5py.File(file) as held:
+        held.visititems(
+            lambda name, one: found.update({name: one[()].tobytes()} if isinstance(one, h5py.Dataset) else {})
+        )
+    return found
+
+
+def difference(place: Place, expected: dict[str, list[dict[str, Any]]], model: dict[str, bytes]) -> str:
+    """The first table of a run that is not as ``expected``, or its model if that is not; empty if all are."""
     try:
         found = scores(place)
     except (OSError, ValueError, KeyError) as error:
@@ -135,10 +148,14 @@ def difference(place: Place, expected: dict[str, list[dict[str, Any]]]) -> str:
         if found[name] != rows:
             other = next((pair for pair in zip(found[name], rows, strict=False) if pair[0] != pair[1]), None)
             return f"{name} has {len(found[name])} rows for {len(rows)}; the first that differs: {other}"
-    for file in ("report.html", "best_model.h5", "best_model.json"):
+    for file in ("report.html", "best_model.json"):
         if not (place.run / file).stat().st_size:
             return f"{file} is empty"
-    return ""
+    try:
+        same = weights(place.run / "best_model.h5") == model
+    except OSError as error:
+        return f"best_model.h5 cannot be read: {error}"
+    return "" if same else "best_model.h5 has other weights"
 
 
 class Campaign:
@@ -163,7 +180,7 @@ class Campaign:
         counted = json.loads(count.read_text())
         self.operations: int = counted["operations"]
         self.appends: list[int] = counted["appends"]
-        self.expected = scores(self.whole)
+        self.expected, self.model = scores(self.whole), weights(self.whole.run / "best_model.h5")
 
     def kills(self, number: int, power: bool = False) -> Iterator[str]:
         """Kill the driver at ``number`` operations of its files, spread over the whole run; gives what is wrong, or ''.
@@ -183,27 +200,34 @@ class Campaign:
             place = self.empty.copy("power" if power else "killed")
             ended = place.command(BEGIN, fault)
             wrong = ended.wrong or ("" if ended.status == -9 else f"it was not killed: {ended}")
-            before = _finished(place)
+            before = finished(place)
             if not wrong and self._chance.random() < 0.3:  # once more, while it is taken up
                 place.command(
                     RESUME if (place.run / "run.json").exists() else BEGIN,
                     replace(fault, operation=1 + self._chance.randrange(40)),
                 )
-                before |= _finished(place)
-            yield _about(fault, wrong or self._comes_to_its_end(place, before))
+                before |= finished(place)
+            yield _about(fault, wrong or self.comes_to_its_end(place, before))
 
-    def _comes_to_its_end(self, place: Place, before: set[str]) -> str:
+    def comes_to_its_end(self, place: Place, before: dict[str, tuple[str, ...]]) -> str:
+        """What is wrong with a run once it was taken up, whose trials ``before`` were finished; empty if nothing is."""
         ended = place.go_on()
         if ended.wrong or ended.status:
             return ended.wrong or f"it cannot be resumed: {ended.said[-800:]}"
-        lost = before - _finished(place)
-        if lost:
-            return f"finished trials are lost: {lost}"
+        after = finished(place)
+        again = [trial for trial, seconds in before.items() if after.get(trial) != seconds]
+        if again:
+            return f"finished trials were lost, or trained again: {again}"
         left = [path for path in place.run.rglob(".*.draft-*") if path.is_file()]
         left += [path for path in (place.folder / "cache").rglob(".*") if path.name.startswith((*DRAFTS, NEW))]
+        left += place.temporary.iterdir()
         if left:
             return f"files are left behind: {left[:3]}"
-        return difference(place, self.expected)
+        return self.difference(place)
+
+    def difference(self, place: Place) -> str:
+        """What of a finished run is not as in the undisturbed one; empty if nothing is."""
+        return difference(place, self.expected, self.model)
 
     def corruptions(self, number: int) -> Iterator[str]:
         """Damage one file after another of a run and its cache, and take the run up; gives what is wrong, or ''.
@@ -221,8 +245,10 @@ class Campaign:
             )
             file = self._chance.choice(files)
             what, damage = self._chance.choice(DAMAGES)
-            content = file.read_bytes()
-            file.write_bytes(damage(content, self._chance))
+            content = damage(file.read_bytes(), self._chance)
+            file.unlink()
+            if content is not None:
+                file.write_bytes(content)
             about = f"{what} of {file.relative_to(place.folder)} ({'whole' if source is self.whole else 'half'})"
             yield _about(about, self._holds(place, of_cache="cache" in file.relative_to(place.folder).parts))
 
@@ -235,20 +261,22 @@ class Campaign:
             ended = place.command(command)
             if ended.wrong or (of_cache and ended.status):
                 return f"{' '.join(command[:2])}: {ended.wrong or ended.said[-800:]}"
-            if ended.status == 0 and command is RESUME and (wrong := difference(place, self.expected)):
+            if ended.status == 0 and command is RESUME and (wrong := self.difference(place)):
                 return f"green, and {wrong}"
         again = Place(place.folder)
         again.run = place.folder / "reports/again"
-        return (
-            difference(again, self.expected) if ended.status == 0 else f"another run cannot be had: {ended.said[-500:]}"
-        )
+        return self.difference(again) if ended.status == 0 else f"another run cannot be had: {ended.said[-500:]}"
 
 
-Damage = Callable[[bytes, random.Random], bytes]
+Damage = Callable[[bytes, random.Random], bytes | None]
 DAMAGES: tuple[tuple[str, Damage], ...] = (
     ("a flipped bit", lambda content, chance: _flipped(content, chance)),
+    ("a digit", lambda content, chance: _other_digit(content, chance)),
+    ("the last line", lambda content, chance: b"".join(content.splitlines(keepends=True)[:-1])),
+    ("the last line twice", lambda content, chance: content + b"".join(content.splitlines(keepends=True)[-1:])),
     ("the end", lambda content, chance: content[: chance.randrange(len(content) + 1)]),
     ("all", lambda content, chance: b""),
+    ("the file", lambda content, chance: None),
     ("zeros in place of half", lambda content, chance: content[: len(content) // 2] + bytes(-(-len(content) // 2))),
     ("zeros in place of all", lambda content, chance: bytes(len(content))),
 )
@@ -261,6 +289,15 @@ def _flipped(content: bytes, chance: random.Random) -> bytes:
     return content[:place] + bytes([content[place] ^ (1 << chance.randrange(8))]) + content[place + 1 :]
 
 
+def _other_digit(content: bytes, chance: random.Random) -> bytes:
+    """Another digit in place of one, so that the file is as well formed as before; files without digits lose all."""
+    places = [place for place, byte in enumerate(content) if byte in b"123456789"]
+    if not places:
+        return b""
+    place = chance.choice(places)
+    return content[:place] + str((content[place] - ord("0")) % 9 + 1).encode() + content[place + 1 :]
+
+
 DRAWN = ("report.html", "figures", "model_card.md")
 """What is drawn anew by every report."""
 
@@ -269,16 +306,21 @@ def _counts(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".lock") and not set(path.parts) & set(DRAWN)
 
 
-def _finished(place: Place) -> set[str]:
-    """The configurations of trials that are in trials.csv with a score; a line without its end was never finished."""
+def finished(place: Place) -> dict[str, tuple[str, ...]]:
+    """The configurations of trials that are in trials.csv with a score, and the seconds that each took.
+
+    A line without its end was never finished. No two trainings take the same time to the last digit, so that one that
+    was repeated is told by it.
+    """
     try:
         whole = (place.run / "trials.csv").read_bytes().rpartition(b"\n")[0]
-        table = pd.read_csv(io.BytesIO(whole), keep_default_na=False)
+        table = pd.read_csv(io.BytesIO(whole), keep_default_na=False, dtype=str)
     except (OSError, ValueError):
-        return set()
-    configured = [name for name in table if name.startswith("config_")]
+        return {}
     table = table[table["state"].isin(("completed", "pruned"))]  # a line that was torn has no state
-    return {str(row) for row in table[configured].astype(str).to_dict("records")}
+    configured = table[[name for name in table if name.startswith("config_")]].to_dict("records")
+    taken = table[[name for name in table if name.startswith("seconds")]].itertuples(index=False, name=None)
+    return dict(zip(map(str, configured), taken, strict=True))
 
 
 def _about(what: object, wrong: str) -> str:

@@ -10,6 +10,7 @@ import random
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ def run(arguments: list[str], folder: Path, log: Path, fault: Fault, count: Path
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.chdir(folder)
+    tempfile.tempdir = str(folder / "tmp")
     set_up(1)  # before anything is computed, for more threads add in another order
     _without_ray()
     disk = Disk(fault, folder)

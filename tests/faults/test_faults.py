@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator
 
+import h5py
 import pytest
 from ray_started import Started, started
 
 from bench.scratch import remove_left
-from faults.campaign import BEGIN, RESUME, Campaign, difference
+from faults.campaign import BEGIN, RESUME, Campaign, finished
 from faults.child import Fault
 
 pytestmark = pytest.mark.end_to_end
@@ -43,14 +44,23 @@ def test_damaged_files_are_found_out(campaign: Campaign) -> None:
 def test_the_campaign_can_tell(campaign: Campaign) -> None:
     """What is lost, changed or said wrongly is told: a check that never fails checks nothing."""
     place = campaign.whole.copy("told")
+    seconds = finished(place)
+    assert len(seconds) == 3 and campaign.comes_to_its_end(place, seconds) == ""
+    other = dict.fromkeys(seconds, ("1.5",))
+    assert "trained again" in campaign.comes_to_its_end(place, other)
+    model = place.run / "best_model.h5"
+    with h5py.File(model, "r+") as held:
+        held["model_weights/probabilities/probabilities/bias"][...] += 1
+    assert campaign.difference(place) == "best_model.h5 has other weights"
+    model.write_bytes((campaign.whole.run / "best_model.h5").read_bytes())
     table = place.run / "predictions_test.csv"
     text = table.read_text()
     table.write_text(text.replace("0.", "0.5", 1))
-    assert "predictions_test.csv" in difference(place, campaign.expected)
+    assert "predictions_test.csv" in campaign.difference(place)
     table.write_text("\n".join(text.splitlines()[:-1]) + "\n")
-    assert "predictions_test.csv has 15 rows for 16" in difference(place, campaign.expected)
+    assert "predictions_test.csv has 15 rows for 16" in campaign.difference(place)
     table.unlink()
-    assert "cannot be read" in difference(place, campaign.expected)
+    assert "cannot be read" in campaign.difference(place)
     killed = campaign.empty.copy("told").command(BEGIN, Fault(20))
     assert killed.status == -9
     refused = campaign.empty.copy("told").command(RESUME)

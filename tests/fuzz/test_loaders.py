@@ -4,7 +4,9 @@ Each loader reads whole files in which some bytes were changed, left out, double
 every run; ``-m thorough`` takes 5,000 of each.
 """
 
+import gzip
 import io
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,7 @@ from bench.errors import ConfigError
 from bench.evaluation import ledger
 from bench.models.hdf5 import check_h5
 from bench.report.read import files
+from bench.run.courses import read_courses
 from bench.run.documents import ModelCard
 from bench.run.folder import RunDir
 from bench.run.record import read_strictly
@@ -73,21 +76,29 @@ CARD = (
     b'{"file": "best_model.h5", "sha256": "0", "classes": ["a", "b"], "temperature": 1.5, "input": {"height": 8, '
     b'"width": 8, "channels": 1, "resize": "squash", "window": {"low": 0, "high": 9}}}'
 )
+COURSE = (
+    b'{"kind": "trial", "name": "1", "repeat": null, "fold": null, "epochs": [4, 5], "probabilities": '
+    b"[[[0.25, 0.75], [0.5, 0.5]], [[0.125, 0.875], [0.75, 0.25]]]}\n"
+)
 LEDGER = b'{"time": "2026-01-01T00:00:00+00:00", "split": "x", "checksum": "y"}\n'
 
 
 @st.composite
 def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """``whole`` with a few stretches of it replaced by other bytes, by nothing, or by themselves twice."""
+    """``whole`` with a few stretches of it, or values, replaced by other bytes, by nothing, or by themselves twice."""
     content = whole
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(content)))
-        end = min(len(content), start + draw(st.sampled_from([0, 1, 2, 4, 16, 10**6])))
+        value = draw(st.booleans()) and VALUE.search(content, start)
+        start = value.start() if value else start
+        end = value.end() if value else start + draw(st.sampled_from([0, 1, 2, 4, 16, 10**6]))
         part = draw(st.one_of(st.binary(max_size=8), st.just(content[start:end] * 2), st.sampled_from(TOKENS)))
         content = content[:start] + part + content[end:]
     return content
 
 
+VALUE = re.compile(rb"[^\s,:{}\[\]]+")
+"""What stands between the marks of a table, of JSON or of YAML."""
 TOKENS = tuple(map(str.encode, ("", "\0", "\n", '"', "'", "[", "{", "}", "NaN", "null", "-1", "1e999", "9" * 400)))
 
 
@@ -153,6 +164,11 @@ class Loaders:
 
         return load
 
+    def courses(self, content: bytes) -> object:
+        """predictions_epochs.jsonl.gz; what was drawn is packed as a line of its own, whose checksum is right."""
+        self.written("predictions_epochs.jsonl.gz", gzip.compress(content))
+        return read_courses(RunDir(self.folder.parent))
+
     def leniently(self, name: str) -> Load:
         """A file of a run folder, as the report reads it."""
 
@@ -176,8 +192,6 @@ def loaders(tmp_path_factory: pytest.TempPathFactory) -> Loaders:
 
 def cases(loaders: Loaders) -> dict[str, tuple[Load, bytes]]:
     run = loaders.run.path
-    of_run = ("run.json", "trials.csv", "splits.csv", "predictions_test.csv")
-    lenient = (*of_run, "audit.json", "evaluation.json", "calibration.json", "failures.npz", "epochs.csv")
     return {
         **{kind: (loaders.image, content) for kind, content in PICTURES.items()},
         "table": (loaders.source_of("t.csv"), TABLE),
@@ -187,18 +201,50 @@ def cases(loaders: Loaders) -> dict[str, tuple[Load, bytes]]:
         "model card": (loaders.card, CARD),
         "ledger": (loaders.ledger, LEDGER * 3),
         "h5": (loaders.h5, hdf5()),
-        **{f"{name}, strictly": (loaders.strictly(name), (run / name).read_bytes()) for name in of_run},
-        **{f"{name}, leniently": (loaders.leniently(name), (run / name).read_bytes()) for name in lenient},
+        "courses": (loaders.courses, COURSE),
+        **{f"{name}, strictly": (loaders.strictly(name), (run / name).read_bytes()) for name in STRICT},
+        **{f"{name}, leniently": (loaders.leniently(name), (run / name).read_bytes()) for name in LENIENT},
     }
 
 
+STRICT = (
+    *("run.json", "trials.csv", "splits.csv", "predictions_test.csv", "epochs.csv", "finalists.csv", "baselines.csv"),
+    *("predictions_val.csv", "predictions_models.csv", "comparisons.csv", "learning_curve.csv"),
+)
+LENIENT = (
+    *("run.json", "trials.csv", "splits.csv", "predictions_test.csv", "audit.json", "evaluation.json"),
+    *("calibration.json", "failures.npz", "augmentation.npz", "epochs.csv"),
+)
 NAMES = (
     *PICTURES,
-    *("table", "npz", "splits", "space", "model card", "ledger", "h5"),
-    *(f"{name}, strictly" for name in ("run.json", "trials.csv", "splits.csv", "predictions_test.csv")),
-    *(f"{name}, leniently" for name in ("run.json", "trials.csv", "splits.csv", "predictions_test.csv", "audit.json")),
-    *(f"{name}, leniently" for name in ("evaluation.json", "calibration.json", "failures.npz", "epochs.csv")),
+    *("table", "npz", "splits", "space", "model card", "ledger", "h5", "courses"),
+    *(f"{name}, strictly" for name in STRICT),
+    *(f"{name}, leniently" for name in LENIENT),
 )
+
+
+def arrays(**named: Any) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **named)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["failures.npz", "augmentation.npz", "saliency.npz", "thumbnails.npz"])
+@pytest.mark.parametrize("kind", ["0-d", "text", "not a number", "structured", "2-d"])
+def test_a_report_stands_whatever_arrays_hold(loaders: Loaders, name: str, kind: str) -> None:
+    other = {
+        "0-d": np.array(3),
+        "text": np.array(["a", "b"]),
+        "not a number": np.array([np.nan, 1]),
+        "structured": np.zeros(3, [("a", "i4")]),
+        "2-d": np.ones((2, 2)),
+    }[kind]
+    with np.load(loaders.run.path / name) as held:
+        names = held.files
+    assert names
+    for one in names:
+        with np.load(loaders.run.path / name) as held:
+            loaders.leniently(name)(arrays(**{**dict(held), one: other}))
 
 
 def try_out(loaders: Loaders, name: str, inputs: int) -> None:
