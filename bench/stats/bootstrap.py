@@ -128,7 +128,7 @@ class Resampled:
         Hanley and McNeil, Radiology 148:839, 1983; the error by bootstrap: Robin et al., BMC Bioinformatics 12:77,
         2011); its degrees of freedom are one less than the `counted` patients. Percentiles of the draws find a
         difference between equal models more often: in 5.7 % of simulated studies against 4.9 %, and near an AUC of 1 in
-        7.0 % against 3.2 % (tests/stats/test_uncertainty_coverage.py).
+        7.0 % against 3.0 % (tests/stats/test_uncertainty_coverage.py).
         """
         value, draws = float(self.value[a] - self.value[b]), self.draws[:, a] - self.draws[:, b]
         error = Resampled(np.array([value]), draws[:, None], draws[:0, None], self.counted).standard_error(0)

@@ -29,9 +29,9 @@ def comparisons(run: Folder, tally: Tally) -> None:
         tally.close(f"{where}: difference", row["difference"], row["score_a"] - row["score_b"])
         if "df" in row:  # which tables of earlier versions lack
             found, told = drawn.get(str(row["metric"])), not pd.isna(row["df"])
-            known = found is not None and _enough(run, row)
-            tally.same(f"{where}: whether there are degrees of freedom", told, known)
-            if told and known and found:
+            possible = found is not None and _enough(run, row)
+            tally.same(f"{where}: whether there are degrees of freedom", told, possible)
+            if told and possible and found:
                 _interval(where, row, run.level, tally)
                 _sources(run, row, found, where, tally)
         _calls(run, where, row, tally)
