@@ -61,7 +61,8 @@ def gap(validation: Predictions, test: Predictions, metric: Metric, bootstrap: B
     """The winner's validation score less its test score.
 
     The two splits share no patient, so each is drawn again by itself, and their bootstrap variances add up; the
-    interval is a t interval by the patients of the smaller split.
+    interval is a t interval by the patients of the smaller split; of a metric that needs all classes, by those of the
+    class with the fewest in either (`bench.stats.enough.fewest`).
     """
     before, after = _value(validation, metric), _value(test, metric)
     difference, low, high, flagged = None, None, None, False
@@ -101,7 +102,7 @@ def _ends_of_gap(
     ]
     if errors[0] is None or errors[1] is None or max(errors[0], errors[1]) <= SAME:
         return None, None
-    fewest = min(validation.n_patients, test.n_patients)
+    fewest = min(split.fewest_for(metric) for split in (validation, test))
     reach = float(t.ppf((1 + bootstrap.level) / 2, fewest - 1)) * float(np.hypot(errors[0], errors[1]))
     return difference - reach, difference + reach
 

@@ -17,7 +17,7 @@ from bench.reuse.predict import decided
 from bench.run import tables
 from bench.run.documents import CalibrationScores, Estimate, SampleDifference, SampleScores, Threshold
 from bench.stats.bootstrap import Bootstrap, Resampled, between_samples
-from bench.stats.enough import too_few
+from bench.stats.enough import fewest, too_few
 from bench.stats.metrics import METRICS, Values, Weights
 from bench.stats.predictions import Predictions
 
@@ -107,6 +107,12 @@ class _Measure:
         side, _ = self._rate(sample, self.threshold)
         return too_few(sample.patients, {self._whose(self.threshold): side})
 
+    def fewest(self, sample: Predictions) -> int:
+        """Patients that its t interval goes by: of a rate, those with images that it is about."""
+        if self.threshold is None:
+            return sample.fewest_for(METRICS[self.name])
+        return fewest(sample.patients, {self.name: self._rate(sample, self.threshold)[0]})
+
     def known(self, sample: Predictions) -> bool:
         """Whether it has a value."""
         if self.threshold is None:
@@ -189,7 +195,7 @@ def _resampled(measures: Sequence[_Measure], sample: Sample) -> Found:
     whole = draws.resample(
         lambda weights: np.column_stack([one.values(own, weights) for one in measures]), own.patients
     )
-    return {one: (whole, column) for column, one in enumerate(measures)}
+    return {one: (replace(whole, fewest=one.fewest(own)), column) for column, one in enumerate(measures)}
 
 
 def _column(whole: Resampled, column: int) -> Resampled:

@@ -62,6 +62,8 @@ class Resampled:
         left_out: without each patient (or group of patients) in turn, shape (n_groups, n_statistics).
         patients: how many there are.
         level: coverage of the intervals.
+        fewest: patients of the part of the images that has the fewest, which standard errors and t intervals go by
+            (`bench.stats.enough.fewest`); None for `patients`.
     """
 
     value: Values
@@ -69,6 +71,12 @@ class Resampled:
     left_out: npt.NDArray[np.float64]
     patients: int
     level: float = 0.95
+    fewest: int | None = None
+
+    @property
+    def counted(self) -> int:
+        """Patients that standard errors and t intervals go by."""
+        return self.patients if self.fewest is None else self.fewest
 
     @property
     def known_values(self) -> list[float | None]:
@@ -104,28 +112,33 @@ class Resampled:
         return np.array(ends, dtype=np.float64).T
 
     def standard_error(self, column: int) -> float | None:
-        """Standard deviation of one statistic over the draws, as of so many patients; None as in `ends`."""
+        """Standard deviation of one statistic over the draws, as of `counted` patients; None as in `ends`.
+
+        A bootstrap of n patients gives (n - 1) / n of a variance; of a class, with n patients of that class.
+        """
         usable = _usable(self.draws[:, column])
-        if usable is None or self.patients < 2:
+        if usable is None or self.counted < 2:
             return None
-        return float(np.std(usable, ddof=1) * np.sqrt(self.patients / (self.patients - 1)))
+        return float(np.std(usable, ddof=1) * np.sqrt(self.counted / (self.counted - 1)))
 
     def difference(self, a: int, b: int) -> Difference:
         """Statistic ``a`` minus statistic ``b``, draw by draw.
 
         Interval and p are those of a t test with the standard error of the draws, so they always agree (for two AUCs:
         Hanley and McNeil, Radiology 148:839, 1983; the error by bootstrap: Robin et al., BMC Bioinformatics 12:77,
-        2011). Percentiles of the draws find a difference between equal models more often: in 5.7 % of simulated studies
-        against 4.9 %, and near an AUC of 1 in 7.0 % against 3.2 % (tests/stats/test_uncertainty_coverage.py).
+        2011); its degrees of freedom are one less than the `counted` patients. Percentiles of the draws find a
+        difference between equal models more often: in 5.7 % of simulated studies against 4.9 %, and near an AUC of 1 in
+        7.0 % against 3.0 % (tests/stats/test_uncertainty_coverage.py).
         """
         value, draws = float(self.value[a] - self.value[b]), self.draws[:, a] - self.draws[:, b]
-        error = Resampled(np.array([value]), draws[:, None], draws[:0, None], self.patients).standard_error(0)
+        error = Resampled(np.array([value]), draws[:, None], draws[:0, None], self.counted).standard_error(0)
         if error is None:
             return Difference(value, None, None, None)
         if error <= SAME:  # the same in every draw
             return Difference(value, None, None, 1.0 if abs(value) <= SAME else 2 / (len(draws) + 1))
-        reach = float(t.ppf((1 + self.level) / 2, self.patients - 1)) * error
-        return Difference(value, value - reach, value + reach, float(2 * t.sf(abs(value) / error, self.patients - 1)))
+        df = self.counted - 1
+        reach = float(t.ppf((1 + self.level) / 2, df)) * error
+        return Difference(value, value - reach, value + reach, float(2 * t.sf(abs(value) / error, df)))
 
     def _acceleration(self, column: int) -> float:
         values = self.left_out[:, column]
@@ -189,11 +202,12 @@ class Bootstrap:
             jackknife: as of `resample`.
         """
         labels, scores, weighted = predictions.labels, list(models), METRICS[metric].weighted
-        return self.resample(
+        found = self.resample(
             lambda weights: np.column_stack([weighted(labels, one, weights) for one in scores]),
             predictions.patients,
             jackknife,
         )
+        return replace(found, fewest=predictions.fewest_for(METRICS[metric]))
 
 
 def intervals(
@@ -217,14 +231,15 @@ def intervals(
 
 def paired_difference(a: Predictions, b: Scores, bootstrap: Bootstrap, metric: str = "auc") -> Difference:
     """Metric of model ``a`` minus that of a model with scores ``b`` on the same images; see `Resampled.difference`."""
-    return bootstrap.of_models(metric, a, [a.scores, b]).difference(0, 1)
+    return bootstrap.of_models(metric, a, [a.scores, b], jackknife=False).difference(0, 1)
 
 
 def between_samples(a: Resampled, b: Resampled, column: int) -> Difference:
     """A statistic of one sample of patients minus the same of another, no patient being in both.
 
     The variances add up, and interval and p are those of Welch's t test (Biometrika 34:28, 1947) with standard errors
-    by bootstrap. The draws of the two must have different seeds. There is no interval where all draws of a sample
+    by bootstrap, each with one less than its `Resampled.counted` patients as degrees of freedom. The draws of the two
+    must have different seeds. There is no interval where all draws of a sample
     agree: they know no error.
     """
     value = float(a.value[column] - b.value[column])
@@ -232,7 +247,7 @@ def between_samples(a: Resampled, b: Resampled, column: int) -> Difference:
     if errors[0] is None or errors[1] is None or min(errors[0], errors[1]) <= SAME:
         return Difference(value, None, None, None)
     variances = errors[0] ** 2, errors[1] ** 2
-    df = sum(variances) ** 2 / (variances[0] ** 2 / (a.patients - 1) + variances[1] ** 2 / (b.patients - 1))
+    df = sum(variances) ** 2 / (variances[0] ** 2 / (a.counted - 1) + variances[1] ** 2 / (b.counted - 1))
     error = float(np.sqrt(sum(variances)))
     reach = float(t.ppf((1 + a.level) / 2, df)) * error
     return Difference(value, value - reach, value + reach, float(2 * t.sf(abs(value) / error, df)))

@@ -55,6 +55,23 @@ def too_few(patients: npt.NDArray[Any], parts: Parts | None = None) -> str:
     return ""
 
 
+def fewest(patients: npt.NDArray[Any], parts: Parts | None = None) -> int:
+    """Patients of the part with the fewest, one with images of several parts counting in each; without parts, of all.
+
+    A t interval goes by them: the variance of a score that depends on each class by itself is a sum of one component a
+    class (DeLong, DeLong and Clarke-Pearson, Biometrics 44:837, 1988), each with one less than the patients of its
+    class as degrees of freedom, and the sum has at least as many as the least of them (Satterthwaite, Biometrics
+    Bulletin 2:110, 1946; Welch, Biometrika 34:28, 1947). The class with the fewest patients mostly brings the largest;
+    where several bring as much, the interval is wider than it had to be (docs/method/contrast.md).
+
+    Args:
+        patients: patient of each image, shape (n_images,).
+        parts: as of `too_few`.
+    """
+    masks = (parts or {"": np.ones(len(patients), dtype=bool)}).values()
+    return min(len(np.unique(np.asarray(patients)[inside])) for inside in masks)
+
+
 def _there_are(patients: int, whose: str) -> str:
     are = "is" if patients == 1 else "are"
     return f"there {are} {counted(patients, 'patient')}{whose}, fewer than {FEWEST_PATIENTS}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.stats.enough import by_class, one_against_rest, too_few
+from bench.stats.enough import by_class, fewest, one_against_rest, too_few
 from bench.stats.metrics import Labels, Mask, Metric, Scores, applicable, one_vs_rest
 
 
@@ -105,6 +105,10 @@ class Predictions:
     def few_for(self, metric: Metric) -> str:
         """Why there are too few for an interval of ``metric``; empty if there are enough."""
         return self.few_of_a_class if metric.needs_all_classes else self.few
+
+    def fewest_for(self, metric: Metric) -> int:
+        """Patients that t intervals of ``metric`` go by: of the class with the fewest if it needs all, else all."""
+        return fewest(self.patients, by_class(self.labels, self.classes) if metric.needs_all_classes else None)
 
     def against_rest(self, index: int) -> OneVsRest:
         """The class of an ``index`` against the others."""

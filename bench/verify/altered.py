@@ -8,7 +8,7 @@ from scipy.stats import spearmanr, t
 
 from bench.verify.reading import Folder, Predicted, Tally
 from bench.verify.resampled import Redrawn, check_ends, check_within, few, redrawn
-from bench.verify.scores import score
+from bench.verify.scores import fewest, score
 from bench.verify.weighted import metrics, together
 
 CLOSE = 0.05
@@ -40,7 +40,7 @@ def robustness(run: Folder, tally: Tally) -> None:
             band = drawn.band(place, run.level, run.draws) if drawn else None
             check_ends(tally, f"{where}: {name}", row[f"{name}_low"], row[f"{name}_high"], band, why or drawn is None)
         if place and not pd.isna(row["auc"]):
-            _change(run, where, row, both["auc"], place, tally)
+            _change(run, where, row, (both["auc"], place, fewest("auc", found)), tally)
 
 
 def _level(levels: dict[Any, pd.DataFrame], row: pd.Series) -> pd.DataFrame:
@@ -71,19 +71,24 @@ def _together(run: Folder, models: list[Predicted], name: str) -> Redrawn | None
     return redrawn(models[0].patients, together([metrics(one, [name]) for one in models]))
 
 
-def _change(run: Folder, where: str, row: pd.Series, drawn: Redrawn | None, place: int, tally: Tally) -> None:
-    """Of the ROC AUC against the images as they are: a t interval of the paired difference."""
+def _change(run: Folder, where: str, row: pd.Series, of: tuple[Redrawn | None, int, int], tally: Tally) -> None:
+    """Of the ROC AUC against the images as they are: a t interval of the paired difference.
+
+    Args:
+        of: all levels in the same draws, the place of this one, and the patients that the interval goes by.
+    """
+    drawn, place, patients = of
     if drawn is None:
         return
     change = float(drawn.value[place] - drawn.value[0])
     tally.close(f"{where}: change of ROC AUC", row["auc_change"], change)
     contrast = np.zeros(len(drawn.value))
     contrast[[place, 0]] = 1, -1
-    error, off = drawn.standard_error(contrast, run.draws)
+    error, off = drawn.standard_error(contrast, run.draws, patients)
     if pd.isna(row["auc_change_low"]):
         tally.check(error < 1e-9 or pd.isna(row["auc_low"]), f"{where}: the change has no interval, but there is one")
         return
-    reach = float(t.ppf((1 + run.level) / 2, drawn.patients - 1))
+    reach = float(t.ppf((1 + run.level) / 2, patients - 1))
     for half in (change - row["auc_change_low"], row["auc_change_high"] - change):
         check_within(
             tally, f"{where}: half the interval of the change", half, (reach * (error - off), reach * (error + off))

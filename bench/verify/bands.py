@@ -12,7 +12,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from bench.verify.reading import Folder, NotThere, Place, Predicted, Tally
 from bench.verify.resampled import by_patients, check_ends, check_within, few, redrawn
-from bench.verify.scores import NEEDS_ALL_CLASSES, SCORES, score
+from bench.verify.scores import NEEDS_ALL_CLASSES, SCORES, fewest, score
 from bench.verify.weighted import GRID, Floats, Mask, auc, both_curves, metrics, quotient, together
 
 LIMITS = {"log_loss": lambda n: np.inf, "brier": lambda n: 1.0 if n == 2 else 2.0}
@@ -96,17 +96,19 @@ def _moved(tally: Tally, where: str, ends: list[Any], band: Any, cut: list[float
 
 
 def _gap(run: Folder, gap: dict[str, Any], draws: int, tally: Tally) -> None:
-    """A t interval by the patients of the smaller split, with the bootstrap variances of both."""
+    """A t interval by the patients of the smaller split, or of a class there, with the bootstrap variances of both."""
     splits, metric = (run.winners("val"), run.winners()), gap["metric"]
     ends = (gap.get("low"), gap.get("high"))
     if gap.get("difference") is None or any(too_few(one, metric) for one in splits):
         tally.same("gap: interval", ends, (None, None))
         return
-    errors = [redrawn(one.patients, metrics(one, [metric]), False).standard_error(np.ones(1), draws) for one in splits]
+    counts = [fewest(metric, one) for one in splits]
+    drawn = [redrawn(one.patients, metrics(one, [metric]), jackknife=False) for one in splits]
+    errors = [one.standard_error(np.ones(1), draws, count) for one, count in zip(drawn, counts, strict=True)]
     if ends == (None, None):
         tally.check(max(error for error, _ in errors) < 1e-9, "gap: no interval is told where there is one")
         return
-    reach = t.ppf((1 + run.level) / 2, min(len(set(one.patients)) for one in splits) - 1)
+    reach = t.ppf((1 + run.level) / 2, min(counts) - 1)
     middle, width = np.hypot(errors[0][0], errors[1][0]), np.hypot(errors[0][1], errors[1][1])
     for end, sign in zip(ends, (-1, 1), strict=True):
         told = (end - gap["difference"]) * sign

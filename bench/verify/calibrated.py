@@ -208,7 +208,7 @@ def _change(run: Folder, told: Json, tally: Tally) -> None:
         run,
         "change of the log loss",
         told,
-        drawn.standard_error(np.array([1.0, -1.0]), run.draws),
+        drawn.standard_error(np.array([1.0, -1.0]), run.draws, drawn.patients),
         drawn.patients,
         tally,
     )

@@ -5,14 +5,17 @@ import pandas as pd
 from scipy.stats import nct, t
 from statsmodels.stats.multitest import multipletests
 
+from bench.verify.bands import too_few
 from bench.verify.reading import TOLERANCE, Folder, Predicted, Tally
-from bench.verify.resampled import Redrawn, check_within, redrawn
-from bench.verify.scores import score
-from bench.verify.weighted import metrics, together
+from bench.verify.resampled import NOTHING, Redrawn, check_within, redrawn
+from bench.verify.scores import fewest, score
+from bench.verify.weighted import Floats, metrics, together
 
 POWER = 0.8
 LOOSE = 5e-4
-"""Of a probability that follows from an interval's ends or other numbers of the row."""
+"""Of what follows from an interval's ends or other numbers of the row; of degrees of freedom, relative."""
+HAVE_NO_SEED = {"majority", "metadata"}
+"""Models that another seed does not change."""
 
 
 def comparisons(run: Folder, tally: Tally) -> None:
@@ -24,9 +27,13 @@ def comparisons(run: Folder, tally: Tally) -> None:
         for end in ("a", "b"):
             tally.close(f"{where}: score of {row[end]}", row[f"score_{end}"], _score(run, row, end))
         tally.close(f"{where}: difference", row["difference"], row["score_a"] - row["score_b"])
-        if "df" in row and not pd.isna(row["df"]):
-            _interval(where, row, run.level, tally)
-            _sources(run, row, drawn[str(row["metric"])], where, tally)
+        if "df" in row:  # which tables of earlier versions lack
+            found, told = drawn.get(str(row["metric"])), not pd.isna(row["df"])
+            possible = found is not None and _enough(run, row)
+            tally.same(f"{where}: whether there are degrees of freedom", told, possible)
+            if told and possible and found:
+                _interval(where, row, run.level, tally)
+                _sources(run, row, found, where, tally)
         _calls(run, where, row, tally)
     for family, part in table.groupby("family"):
         for name in ("p", "mcnemar_p"):
@@ -49,20 +56,28 @@ def _score(run: Folder, row: pd.Series, end: str) -> float | None:
 def _interval(where: str, row: pd.Series, level: float, tally: Tally) -> None:
     """What follows from the difference, its standard error and the degrees of freedom, all as the row tells them."""
     error, df, difference = float(row["standard_error"]), float(row["df"]), float(row["difference"])
-    if error < 1e-12:  # all draws and seeds agree
+    if error < NOTHING:  # all draws and seeds agree
         return
     reach = t.ppf((1 + level) / 2, df) * error
     tally.close(f"{where}: lower end", row["low"], difference - reach)
     tally.close(f"{where}: upper end", row["high"], difference + reach)
-    if not pd.isna(row["p"]):
-        tally.close(f"{where}: p", row["p"], 2 * t.sf(abs(difference) / error, df))
-    if not pd.isna(row["p_equivalent"]):
-        tally.close(
-            f"{where}: p of equivalence", row["p_equivalent"], t.sf((row["margin"] - abs(difference)) / error, df)
-        )
-    if not pd.isna(row["detectable"]):
-        power = nct.sf(t.ppf((1 + level) / 2, df), df, row["detectable"] / error)
-        tally.close(f"{where}: power at the difference that could be detected", POWER, power, LOOSE)
+    if _single(row):
+        told = [name for name in ("p", "seed_share", "detectable", "p_equivalent") if not pd.isna(row[name])]
+        tally.same(f"{where}: what one seed cannot tell", told, [])
+        return
+    tally.check(not pd.isna(row["seed_share"]), f"{where}: no share of the seeds is told")
+    tally.close(f"{where}: p", row["p"], 2 * t.sf(abs(difference) / error, df))
+    power = nct.sf(t.ppf((1 + level) / 2, df), df, row["detectable"] / error)
+    tally.close(f"{where}: power at the difference that could be detected", POWER, power, LOOSE)
+    primary = row["family"] == "primary"
+    tally.same(f"{where}: whether there is a margin", not pd.isna(row["margin"]), primary)
+    beyond = t.sf((row["margin"] - abs(difference)) / error, df) if primary else None
+    tally.close(f"{where}: p of equivalence", row["p_equivalent"], beyond)
+
+
+def _single(row: pd.Series) -> bool:
+    """Whether a model of a pair was trained once, and another seed might give another."""
+    return any(row[f"seeds_{end}"] == 1 and row[end] not in HAVE_NO_SEED for end in ("a", "b"))
 
 
 Trainings = dict[str, list[int]]
@@ -90,11 +105,12 @@ def _sources(run: Folder, row: pd.Series, drawn: tuple[Redrawn, Trainings], wher
     found, sides = drawn[0], [drawn[1][str(row[end])] for end in ("a", "b")]
     contrast = np.zeros(len(found.value))
     contrast[sides[0]], contrast[sides[1]] = 1 / len(sides[0]), -1 / len(sides[1])
-    patients, room = found.standard_error(contrast, run.draws)
+    counted = fewest(str(row["metric"]), _representative(run, row, "a"))
+    patients, room = found.standard_error(contrast, run.draws, counted)
     variance, seeds = patients**2, 0.0
     if not pd.isna(row["seed_share"]):
         usable = found.drawn[np.isfinite(found.drawn).all(axis=1)]
-        covariance = np.atleast_2d(np.cov(usable.T)) * found.patients / (found.patients - 1)
+        covariance = np.atleast_2d(np.cov(usable.T)) * counted / (counted - 1)
         for side in sides:
             if len(side) > 1:
                 own, count = covariance[np.ix_(side, side)], len(side)
@@ -108,6 +124,26 @@ def _sources(run: Folder, row: pd.Series, drawn: tuple[Redrawn, Trainings], wher
         least, largest = (max(0.0, variance + sign * 2 * patients * room) for sign in (-1, 1))
         shares = (seeds / (seeds + largest), seeds / (seeds + least) if seeds + least else 1.0)
         check_within(tally, f"{where}: share of the seeds", row["seed_share"], shares)
+    if row["standard_error"] >= NOTHING:
+        trained = [] if pd.isna(row["seed_share"]) else [found.value[side] for side in sides if len(side) > 1]
+        wanted = _freedom(row["standard_error"] ** 2, trained, counted)
+        tally.close(f"{where}: degrees of freedom", row["df"], wanted, LOOSE * wanted)
+
+
+def _freedom(variance: float, trained: list[Floats], patients: int) -> float:
+    """Of the whole ``variance``, as told: what the seeds do not bring of it has one less than the patients.
+
+    Source: Satterthwaite, Biometrics Bulletin 2:110 (1946).
+    """
+    parts = [(float(values.var(ddof=1)) / len(values), len(values) - 1) for values in trained]
+    parts.append((max(0.0, variance - sum(part for part, _ in parts)), patients - 1))
+    return variance**2 / sum(part**2 / freedom for part, freedom in parts)
+
+
+def _enough(run: Folder, row: pd.Series) -> bool:
+    """Whether a pair has an interval: no class that its metric needs is missing, or has too few patients."""
+    images, metric = _representative(run, row, "a"), str(row["metric"])
+    return score(metric, images) is not None and not too_few(images, metric)
 
 
 def _calls(run: Folder, where: str, row: pd.Series, tally: Tally) -> None:

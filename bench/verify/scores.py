@@ -94,3 +94,9 @@ def score(name: str, found: Predicted) -> float | None:
     """A metric; None where a class that it needs has no image."""
     missing = len(np.unique(found.labels)) < found.scores.shape[1]
     return None if missing and name in NEEDS_ALL_CLASSES else SCORES[name](found, None)
+
+
+def fewest(metric: str, found: Predicted) -> int:
+    """Patients that a t interval goes by: of the class that has the fewest, if the metric needs every class."""
+    groups = found.labels if metric in NEEDS_ALL_CLASSES else np.zeros(len(found.labels))
+    return int(pd.Series(found.patients).groupby(groups).nunique().min())

@@ -9,7 +9,7 @@ from bench.verify.calibrated import check_reach, mapped, threshold
 from bench.verify.chosen import courses, kept
 from bench.verify.reading import Folder, Json, NotThere, Place, Predicted, Tally
 from bench.verify.resampled import few, redrawn
-from bench.verify.scores import NEEDS_ALL_CLASSES, score
+from bench.verify.scores import NEEDS_ALL_CLASSES, fewest, score
 from bench.verify.weighted import Floats, metrics, together
 
 FILE = "predictions_secondary.csv"
@@ -73,13 +73,14 @@ def _difference(place: Place, metric: str, told: Json, test: Predicted, winner: 
     sides = [test.labels == number for number in range(len(run.classes))]
     lacking = few(test.patients, *(sides if metric in NEEDS_ALL_CLASSES else []))
     drawn = redrawn(test.patients, together([metrics(one, [metric]) for one in (test, winner)]), jackknife=False)
-    error = drawn.standard_error(np.array([1.0, -1.0]), run.draws_on_validation)
+    patients = fewest(metric, test)
+    error = drawn.standard_error(np.array([1.0, -1.0]), run.draws_on_validation, patients)
     if told.get("low") is None:
         place.check(lacking or error[0] < 1e-9, "no interval of the difference is told")
     elif lacking:
         place.check(False, "an interval of the difference is told with too few patients")
     else:
-        check_reach(run, place.of("difference"), told, error, drawn.patients, place.tally)
+        check_reach(run, place.of("difference"), told, error, patients, place.tally)
 
 
 def _averaged(run: Folder, choice: Json, splits: dict[str, Predicted], tally: Tally) -> None:

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from cohorts import cohort
+from scipy.stats import t
 
 from bench.evaluation import retrained as faithful
 from bench.evaluation.retrained import retrained
 from bench.stats.bootstrap import Bootstrap, intervals
-from bench.stats.metrics import get_metric
+from bench.stats.metrics import METRICS, get_metric
 from bench.stats.predictions import Predictions
 
 AUC, LOSS = get_metric("auc"), get_metric("log_loss")
@@ -168,6 +169,19 @@ def test_its_variance_is_the_sum_of_both():
         alone = intervals(Predictions(labels, scores, patients), Bootstrap(2000), ["auc"])["auc"]
         halves.append((alone.high - alone.low) / 2)
     assert (both.high - both.low) / 2 == pytest.approx(np.hypot(*halves), rel=0.12)
+
+
+@pytest.mark.parametrize(("metric", "counted"), [(AUC, 12), (METRICS["accuracy"], 72)])
+def test_its_interval_goes_by_the_class_with_the_fewest_patients_of_either_split(metric, counted):
+    chosen = np.r_[np.flatnonzero(LABELS == 1)[:12], np.flatnonzero(LABELS == 0)[:60]]
+    few = tuple(part[chosen] for part in (LABELS, SCORES, np.arange(len(LABELS))))
+    many = (LABELS, SCORES, np.arange(len(LABELS)))
+    errors = []
+    for seed, (labels, scores, patients) in enumerate((few, many)):
+        split = Predictions(labels, scores, patients)
+        errors.append(Bootstrap(200, seed=seed).of_models(metric.name, split, [scores]).standard_error(0))
+    found = gap(few, many, metric, 200)
+    assert found.high - found.difference == pytest.approx(t.ppf(0.975, counted - 1) * np.hypot(*errors))
 
 
 def test_an_interval_that_includes_no_difference_is_named():

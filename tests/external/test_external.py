@@ -24,7 +24,7 @@ from bench.external import carried_out
 from bench.external import command as external
 from bench.external.classes import ClassMap
 from bench.external.place import name_of, whole_or_nothing
-from bench.external.samples import Sample, differences
+from bench.external.samples import RATES, Sample, _Measure, _resampled, differences
 from bench.models.metadata import write_with_card
 from bench.report.external.page import ExternalPage, _curves, _frozen, _overall
 from bench.report.figures.external import roc
@@ -442,7 +442,12 @@ def test_external_less_internal_by_hand_on_a_small_example() -> None:
     auc = rows["auc", ""]
     assert auc.p is not None and auc.difference.high is not None
     assert (auc.p < 0.05) == (auc.difference.high < 0 or (auc.difference.low or 0) > 0)
-    alone = differences(outside, None, inside.model.card.frozen)
+    frozen = inside.model.card.frozen
+    lopsided = replace(outside, own=outside.own.part(np.arange(8, 40)))  # 12 and 20 patients
+    measures = [_Measure("auc"), _Measure("accuracy"), *(_Measure(name, frozen[0]) for name in RATES)]
+    assert [one.fewest(lopsided.own) for one in measures] == [12, 32, 20, 12]
+    assert [found.counted for found, _ in _resampled(measures, lopsided).values()] == [12, 32, 20, 12]
+    alone = differences(outside, None, frozen)
     assert alone[0].external == rows["auc", ""].external and alone[0].difference.value is None
     with pytest.raises(ValueError, match="seeds"):
         differences(replace(outside, bootstrap=inside.bootstrap), inside, ())

@@ -1,5 +1,7 @@
 """The contrast of means over seeds: its variance by hand, its limits, and the tests that rest on it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import nct, t, ttest_ind
@@ -36,6 +38,19 @@ def test_the_variance_is_that_of_obuchowski_and_rockette_for_seeds_nested_in_mod
     assert one.df == pytest.approx(
         (sum(seeds) + patients) ** 2 / (seeds[0] ** 2 / 2 + seeds[1] ** 2 + patients**2 / 399)
     )
+
+
+def test_the_part_of_the_patients_goes_by_those_of_the_class_with_the_fewest():
+    found = drawn([0.90, 0.94, 0.92, 0.85, 0.89], own=0.02)
+    few = replace(found, fewest=10)
+    seedless = [Seeds(one.columns, vary=False) for one in (A, B)]
+    whole, rare = (contrast(one, *seedless) for one in (found, few))
+    assert (whole.df, rare.df) == pytest.approx((399, 9))
+    assert rare.error / whole.error == pytest.approx(np.sqrt(10 / 9 * 399 / 400))
+    one = contrast(few, A, B)
+    seeds = [np.var(found.value[:3], ddof=1) / 3, np.var(found.value[3:], ddof=1) / 2]
+    patients = one.error**2 - sum(seeds)
+    assert one.df == pytest.approx(one.error**4 / (seeds[0] ** 2 / 2 + seeds[1] ** 2 + patients**2 / 9))
 
 
 def test_without_patients_it_is_welchs_t_test():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from bench.evaluation.comparisons import Rules, comparisons
 from bench.evaluation.inputs import ScoredModel
@@ -9,7 +10,7 @@ from bench.evaluation.operating_points import operating_points
 from bench.evaluation.scoring import score_model
 from bench.run.documents import Threshold
 from bench.stats.bootstrap import Bootstrap
-from bench.stats.enough import by_class, one_against_rest, too_few
+from bench.stats.enough import by_class, fewest, one_against_rest, too_few
 from bench.stats.metrics import METRICS
 from bench.stats.predictions import Predictions
 
@@ -39,6 +40,26 @@ def study(sick, healthy=100):
 )
 def test_patients_are_counted_in_each_part(patients, parts, said):
     assert too_few(patients, parts) == said
+
+
+def test_the_part_with_the_fewest_patients_counts_those_with_images_of_several_parts_in_each():
+    patients = np.repeat(np.arange(10), 2)
+    parts = {"A": np.arange(20) < 3, "B": np.arange(20) >= 3}  # patient 1 has one image of either
+    assert fewest(patients) == 10
+    assert fewest(patients, parts) == 2
+    assert fewest(patients, {"B": parts["B"]}) == 9
+
+
+@pytest.mark.parametrize(("metric", "counted"), [("auc", 12), ("f1", 12), ("accuracy", 112), ("log_loss", 112)])
+def test_t_intervals_go_by_the_class_with_the_fewest_where_the_metric_needs_all(metric, counted):
+    found = study(12)
+    assert found.fewest_for(METRICS[metric]) == counted
+    drawn = BOOTSTRAP.of_models(metric, found, [found.scores, found.scores[::-1]])
+    assert (drawn.patients, drawn.counted) == (112, counted)
+    apart = drawn.difference(0, 1)
+    spread = np.std(drawn.draws[:, 0] - drawn.draws[:, 1], ddof=1) * np.sqrt(counted / (counted - 1))
+    assert apart.high - apart.value == pytest.approx(t.ppf(0.975, counted - 1) * spread)
+    assert apart.p == pytest.approx(2 * t.sf(abs(apart.value) / spread, counted - 1))
 
 
 def test_parts():

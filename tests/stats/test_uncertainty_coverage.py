@@ -12,10 +12,11 @@ patients       ROC AUC   accuracy  Brier     plain percentile interval of the AU
 =============  ========  ========  ========  ==========================================
 
 Two models that are alike are told apart, at p < 0.05, in 4.9 % of the studies of 200 patients at an AUC of 0.89 and in
-3.2 % at 0.993; by percentiles of the draws it would be 5.7 % and 7.0 %.
+3.0 % at 0.993; by percentiles of the draws it would be 5.7 % and 7.0 %. Of 80 patients of whom 10 are ill it is 1.9 %,
+and by the degrees of freedom of all patients it would be 4.3 %.
 
-The difference of the AUCs of two samples, externally of cases that are harder to tell apart, is covered in 96.6 % (150
-internal and 100 external patients) and 95.2 % (60 and 40).
+The difference of the AUCs of two samples, externally of cases that are harder to tell apart, is covered in 96.9 % (150
+internal and 100 external patients) and 96.0 % (60 and 40).
 
 Below about a hundred patients, and where hardly an image is ranked wrongly, the intervals are a little too narrow.
 
@@ -47,12 +48,14 @@ def bounds(studies, lowest, highest):
     return low / studies, high / studies
 
 
-def study(rng, patients, distance=1.2):
-    """One to six images per patient, most of the patient's own class, sharing an effect on their scores."""
+def study(rng, patients, distance=1.2, rare=None, odd=0.05):
+    """One to six images per patient, most of the patient's own class, sharing an effect on their scores.
+
+    Six of ten patients are ill, or ``rare`` of them; an image is ``odd`` where it is of the other class.
+    """
     owner = np.repeat(np.arange(patients), rng.integers(1, 7, patients))
-    ill = rng.random(patients) < 0.6
-    odd = rng.random(len(owner)) < 0.05
-    labels = np.where(odd, ~ill[owner], ill[owner]).astype(np.int64)
+    ill = rng.random(patients) < 0.6 if rare is None else np.arange(patients) < rare
+    labels = np.where(rng.random(len(owner)) < odd, ~ill[owner], ill[owner]).astype(np.int64)
     shared, own = rng.normal(0, 0.9, patients)[owner], rng.normal(0, 0.9, len(owner))
     positive = expit(1.5 * (distance * (2 * labels - 1) + shared + own))
     return Predictions(labels, np.column_stack([1 - positive, positive]), owner)
@@ -84,9 +87,9 @@ def test_the_intervals_cover_the_true_value(patients, distance, measured, lowest
         assert low <= count / studies <= high, name
 
 
-def two_readings(rng, patients, distance):
+def two_readings(rng, patients, distance, **kind):
     """A study with two models of the same quality: readings of its images that differ by noise alone."""
-    predictions = study(rng, patients, distance)
+    predictions = study(rng, patients, distance, **kind)
     logits = np.log(predictions.scores[:, 1] / predictions.scores[:, 0])
     owner = predictions.patients
     noise = [rng.normal(0, 0.6, patients)[owner] + rng.normal(0, 0.6, len(owner)) for _ in range(2)]
@@ -94,13 +97,19 @@ def two_readings(rng, patients, distance):
     return predictions.with_scores(first), second
 
 
+FEW_ILL = {"rare": 10, "odd": 0.0}
+
+
 @NUMBERS
-@pytest.mark.parametrize(("distance", "measured", "lowest"), [(1.2, 0.049, 0.03), (2.4, 0.032, 0.0)])
-def test_models_that_are_alike_are_seldom_told_apart(distance, measured, lowest, studies):
+@pytest.mark.parametrize(
+    ("patients", "distance", "kind", "measured", "lowest"),
+    [(200, 1.2, {}, 0.049, 0.03), (200, 2.4, {}, 0.030, 0.0), (80, 1.2, FEW_ILL, 0.019, 0.005)],
+)
+def test_models_that_are_alike_are_seldom_told_apart(patients, distance, kind, measured, lowest, studies):
     """5 % of the studies are to mislead, and fewer do where hardly an image is ranked wrongly."""
     misled = 0
     for number in range(studies):
-        first, second = two_readings(np.random.default_rng(1000 + number), 200, distance)
+        first, second = two_readings(np.random.default_rng(1000 + number), patients, distance, **kind)
         misled += paired_difference(first, second, Bootstrap(400, seed=number)).p < 0.05
     low, high = (lowest, 0.07) if studies == 1000 else bounds(studies, measured, 0.05)
     assert low <= misled / studies <= high
@@ -125,5 +134,5 @@ def test_the_difference_of_two_samples_covers_the_true_one(studies, patients):
         if found.low is not None:
             known += 1
             covered += found.low <= expected <= found.high
-    low, high = (0.92, 0.975) if studies == 1000 else bounds(studies, 0.95, 0.966)
+    low, high = (0.92, 0.975) if studies == 1000 else bounds(studies, 0.95, 0.969)
     assert known == studies and low <= covered / studies <= high, covered / studies

@@ -16,10 +16,13 @@ import pandas as pd
 import pytest
 from made import make
 from scipy.special import expit
+from scipy.stats import t
+from statsmodels.stats.multitest import multipletests
 
 from bench.cli import main
 from bench.stats.bootstrap import Bootstrap, intervals
 from bench.stats.conformal import conformal_scores
+from bench.stats.contrast import Contrast
 from bench.stats.predictions import Predictions
 from bench.verify import calibrated, conformal, integrity, verdicts
 from bench.verify.command import checks, told, verified
@@ -358,6 +361,42 @@ def test_an_interval_that_is_a_fifth_too_narrow_and_every_other_number_is_named(
     checks()[name](Folder(folder), tally)
     said = [words for _, words in DRAWN[name] if not any(words in one for one in tally.wrong)]
     assert said == [], tally.wrong
+
+
+def freed(folder: Path) -> None:
+    """Five times the degrees of freedom, and all that follows from them made to fit."""
+    table = pd.read_csv(folder / "comparisons.csv")
+    df, error, apart = 5 * table["df"], table["standard_error"], table["difference"]
+    p = 2 * t.sf(abs(apart) / error, df)
+    reach = t.ppf(0.975, df) * error
+    table = table.assign(df=df, low=apart - reach, high=apart + reach, p=p)
+    table["p_equivalent"] = t.sf((table["margin"] - abs(apart)) / error, df)
+    for row, one in table.iterrows():
+        table.loc[row, "detectable"] = Contrast(one["difference"], one["standard_error"], one["df"]).detectable
+    for _, part in table.groupby("family"):
+        table.loc[part.index, "p_holm"] = multipletests(part["p"], method="holm")[1]
+    table.to_csv(folder / "comparisons.csv", index=False)
+
+
+OF_PAIRS: dict[str, tuple[Plant, list[str]]] = {
+    "degrees of freedom": (freed, ["recipe: degrees of freedom", "resnet50: degrees of freedom"]),
+    "none": (cell("comparisons.csv", "df", ""), ["recipe: whether there are degrees of freedom: False is told"]),
+    "no power": (cell("comparisons.csv", "detectable", ""), ["recipe: power at the difference"]),
+    "no equivalence": (cell("comparisons.csv", "p_equivalent", ""), ["recipe: p of equivalence"]),
+    "no margin": (cell("comparisons.csv", "margin", ""), ["recipe: whether there is a margin: False is told"]),
+    "no p": (cell("comparisons.csv", "p", "", row=1), ["resnet50: p:"]),
+    "no share of the seeds": (cell("comparisons.csv", "seed_share", ""), ["recipe: no share of the seeds"]),
+}
+
+
+@pytest.mark.parametrize("what", OF_PAIRS)
+@pytest.mark.parametrize("drawn", [2], indirect=True)
+def test_degrees_of_freedom_and_what_a_pair_has_to_tell_are_named(drawn: Path, tmp_path: Path, what: str) -> None:
+    plant, said = OF_PAIRS[what]
+    plant(folder := Path(shutil.copytree(drawn, tmp_path / "copy")))
+    wrong = verified_alone(folder, "comparisons.csv").wrong
+    assert [words for words in said if not any(words in one for one in wrong)] == [], wrong
+    assert what != "degrees of freedom" or len(wrong) == len(said), wrong
 
 
 @pytest.mark.parametrize("drawn", [2], indirect=True)

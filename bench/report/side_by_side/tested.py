@@ -21,6 +21,7 @@ from bench.report.read.files import RunFiles
 from bench.report.templating import Sentences
 from bench.stats.bootstrap import Bootstrap, Difference, paired_difference
 from bench.stats.enough import FEWEST_PATIENTS
+from bench.stats.metrics import METRICS
 from bench.stats.predictions import Predictions
 from bench.stats.proportions import holm
 
@@ -175,10 +176,9 @@ def _compared(pair: Pair, rows: Frame, first: RunFiles, second: RunFiles) -> Pai
     labels = rows["label"].map({name: place for place, name in enumerate(classes)}).to_numpy(np.int64)
     if missing := [name for place, name in enumerate(classes) if not (labels == place).any()]:
         raise ValueError(f"ROC AUC needs images of every class, and there is none of {missing[0]}")
-    patients = _clusters(rows)
-    fewest = min(len(np.unique(patients[labels == place])) for place in range(len(classes)))
+    predictions = Predictions(labels, scores[0], _clusters(rows))
+    fewest = predictions.fewest_for(METRICS["auc"])
     draws = min(files.tested.bootstrap.draws or 0 for files in (first, second)) if fewest >= FEWEST_PATIENTS else 0
-    predictions = Predictions(labels, scores[0], patients)
     difference = paired_difference(predictions, scores[1], Bootstrap(draws, LEVEL, first.record.settings.seed))
     why = ""
     if difference.p is None:
