@@ -4,6 +4,7 @@ A link to another file, or a dataset that lies in one, would read any file that 
 of CVE-2026-1669); layers such as Lambda run code that the file brings.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,12 @@ RUN_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"
 MOST_UNPACKED = 100
 """Times its size that a file's values may take; Keras does not compress them."""
 SMALL = 10**8  # bytes of values that any file may hold
+ATTRIBUTE = "medical_transfer_bench"
+"""Name of the attribute, at the root of the file, that holds its card (`bench.models.metadata`): JSON in UTF-8."""
+MOST_OF_CARD = 2**24
+"""Bytes of it; a card takes up to 250 KB."""
+ABOUT_THE_FILE = {"sha256"}
+"""What a file cannot say of itself."""
 DEEPEST = 50
 """Groups within groups, and parts of a configuration within parts."""
 
@@ -79,3 +86,41 @@ def _check_layers(config: Any) -> None:
             raise Unsafe(f"it names {name!r} of {module!r}, which is not Keras's")
         for one in config.values():
             _check_layers(one)
+
+
+def held_card(path: Path) -> dict[str, Any] | None:
+    """What the card in an .h5 file says, whatever that is; None where there is none, or the file is no HDF5 file.
+
+    Raises:
+        ValueError: if what lies in its place is no JSON object of a usual length.
+    """
+    import h5py
+
+    text: Any = None
+    with contextlib.suppress(OSError, RuntimeError, KeyError, TypeError), h5py.File(path, "r") as file:
+        text = file.attrs.get(ATTRIBUTE)
+    if text is None:
+        return None
+    if not isinstance(text, str) or len(text) > MOST_OF_CARD:
+        raise ValueError("it is no text of a usual length")
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested without end") from None
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    return content
+
+
+def other_parts(card: dict[str, Any], held: dict[str, Any] | None) -> list[str]:
+    """The parts of a card beside an .h5 file that are not as the file ``held`` them.
+
+    Returns:
+        their names, sorted; none for a file without a card whose ``card`` names no training's file that it was made of,
+        as in earlier versions.
+    """
+    if held is None:
+        return sorted({*card} - ABOUT_THE_FILE) if card.get("trained") else []
+    nothing = object()
+    names = {*card, *held} - ABOUT_THE_FILE
+    return sorted(name for name in names if card.get(name, nothing) != held.get(name, nothing))
