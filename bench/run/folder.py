@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from bench.checksums import SUFFIX, checksum, of_text
+from bench.checksums import FIELD, SUFFIX, checksum, of_document, of_text
 from bench.disk import full_disk_named
 from bench.errors import ConfigError
 from bench.numbers import joined
@@ -136,6 +136,11 @@ def write_json(path: Path, value: Any) -> None:
     """
     content = value.content() if isinstance(value, Part) else value
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_vouched(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object as `write_json` does, with a checksum of it (`bench.checksums.of_document`)."""
+    write_json(path, {**content, FIELD: of_document(content)})
 
 
 def write_table(path: Path, table: "pd.DataFrame", vouched: bool = False) -> None:
@@ -349,24 +354,37 @@ class RunDir:
                 shutil.copyfile(model, temporary)
 
     def read_run(self) -> dict[str, Any]:
-        """The content of run.json as it is, whatever it holds.
+        """The content of run.json, whatever it holds, without its checksum.
 
         Raises:
-            ConfigError: if the folder holds no readable run.json.
+            ConfigError: if the folder holds no readable run.json, or one that was changed.
         """
         try:
             content: dict[str, Any] = json.loads(self._content())
         except (ValueError, RecursionError) as error:  # also of what is no UTF-8
             raise ConfigError(f"{self.run} cannot be read: it is not valid JSON ({error}).") from None
+        if said := _said_of_changes(content):
+            raise ConfigError(f"{self.run} {said}.")
+        if isinstance(content, dict):
+            content.pop(FIELD, None)
         return content
+
+    @property
+    def changes_of_run(self) -> str:
+        """A sentence on a run.json that is not as the run wrote it; empty if it is, or nothing tells."""
+        try:
+            said = _said_of_changes(json.loads(self._content()))
+        except (ConfigError, OSError, ValueError, RecursionError):
+            return ""
+        return f"{self.run.name} {said}." if said else ""
 
     def read(self) -> RunRecord:
         """run.json.
 
         Raises:
-            ConfigError: if the folder holds no run.json, or one that is damaged.
+            ConfigError: if the folder holds no run.json, or one that is damaged, or was changed.
         """
-        self._content()
+        self.read_run()
         return read_strictly(RunRecord, self.run)
 
     def _content(self) -> bytes:
@@ -376,8 +394,8 @@ class RunDir:
             raise ConfigError(f"{self.path} is not a run folder: it holds no run.json.") from None
 
     def write(self, record: RunRecord) -> RunRecord:
-        """Write run.json in one step, without what is not known yet; returns ``record``."""
-        write_json(self.run, record)
+        """Write run.json in one step, without what is not known yet, with a checksum of it; returns ``record``."""
+        write_vouched(self.run, record.content())
         return record
 
     def update(self, **found: Any) -> RunRecord:
@@ -397,6 +415,11 @@ class RunDir:
         found = {path.name: checksum(path) for path in files}
         return self.update(pinned={**self.read().pinned, **found})
 
+    def pinned_files(self, pinned: Mapping[str, str]) -> list[Path]:
+        """The files of finished stages whose checksums are known, there or not."""
+        files = dict.fromkeys(path for stage in STAGES for path in self.files_of(stage))
+        return [path for path in files if path.name in pinned]
+
     def check_pinned(self) -> list[str]:
         """See whether the files of finished stages are still as the run wrote them.
 
@@ -407,7 +430,7 @@ class RunDir:
             ConfigError: if another is not.
         """
         pinned = self.read().pinned
-        known = dict.fromkeys(path for stage in STAGES for path in self.files_of(stage) if path.name in pinned)
+        known = self.pinned_files(pinned)
         damaged = [path for path in known if not (path.is_file() and checksum(path) == pinned[path.name])]
         again = [path for path in damaged if path in self.files_of("evaluation")]
         for path in damaged:
@@ -522,6 +545,17 @@ class RunDir:
     def finished(self, stage: str) -> bool:
         """Whether ``stage`` and all of its files are whole."""
         return self._marker(stage).exists()
+
+
+def _said_of_changes(content: Any) -> str:
+    """What is wrong with a JSON object that does not have its checksum; nothing if it has none."""
+    told = content.get(FIELD) if isinstance(content, dict) else None
+    if told is None or told == of_document(content):
+        return ""
+    return (
+        "is not as the run wrote it: it was damaged, or edited by hand; put it back, or, if the edit is meant, remove "
+        f"its line “{FIELD}”"
+    )
 
 
 def _aside(path: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import h5py
 import xxhash
 
+from bench.checksums import FIELD, of_document
 from bench.models.hdf5 import held_card, other_parts
 from bench.verify.reading import Folder, Json, Tally
 
@@ -24,6 +25,8 @@ def files(run: Folder, tally: Tally) -> None:
     """Checksums of the files of finished stages, and SHA-256 of every model."""
     if run.has("evaluation.json") and not run.run.get("pinned"):
         tally.note("run.json holds no checksums of files")
+    if run.has("run.json") and (told := run.run.get(FIELD)) is not None:
+        tally.check(told == of_document(run.run), "run.json is not as the run wrote it")
     for name, told in run.run.get("pinned", {}).items():
         if _there(run, name, tally):
             found = xxhash.xxh3_128_hexdigest(run.file(name).read_bytes())

@@ -161,6 +161,27 @@ def test_update_changes_and_returns_the_record_and_adds_nothing_else(tmp_path):
     assert run.read().settings.bootstrap == 2000
 
 
+@pytest.mark.parametrize("edit", ['"budget": 9', '"budget": 7.0', '"budget": 7, "x": 1'])
+def test_a_run_json_that_was_edited_is_refused_until_its_checksum_is_taken_out(tmp_path, edit):
+    run = make_run(tmp_path / "xray")
+    run.change_settings(budget=7)
+    assert run.read().settings.budget == 7 and not run.changes_of_run
+    content = json.loads(run.run.read_text())
+    run.run.write_text(json.dumps(content, indent=4, sort_keys=True))
+    assert run.read().settings.budget == 7, "another layout says the same"
+    run.run.write_text(run.run.read_text().replace('"budget": 7', edit))
+    for reading in (run.read, run.read_run, lambda: run.spend("data", 1.0), run.check_pinned):
+        with pytest.raises(ConfigError, match=r"run.json is not as the run wrote it: .* remove its line “checksum”"):
+            reading()
+    assert run.changes_of_run.startswith("run.json is not as the run wrote it")
+    content = json.loads(run.run.read_text())
+    del content["checksum"]
+    run.run.write_text(json.dumps(content))
+    assert run.read_run() == content and not run.changes_of_run
+    run.spend("data", 1.0)
+    assert "checksum" in json.loads(run.run.read_text())
+
+
 def test_openings_are_added_to_those_before(tmp_path):
     run = make_run(tmp_path / "xray")
     for time in ("2026-01-01", "2026-01-02"):

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.checksums import checksum
 from bench.invocation import in_output, resume, typed
 from bench.numbers import number
 from bench.report import names
-from bench.report.read.reading import Problems, arrays, document, missing, table, unreadable
+from bench.report.read.reading import Problems, arrays, changed, document, missing, table, unreadable
 from bench.run import tables
 from bench.run.documents import (
     AuditRecord,
@@ -109,6 +110,7 @@ class RunFiles:
         opened: whether there is an evaluation of the test split: evaluation.json is there, readable or not.
         outdated: whether that evaluation is of finalists that have been trained anew since; it is left out then.
         unfinished: whether a stage of the run has not come to its end.
+        changed: names of the files that are there, but not as the run wrote them.
     """
 
     record: RunRecord = field(default_factory=RunRecord)
@@ -136,6 +138,7 @@ class RunFiles:
     opened: bool = False
     outdated: bool = False
     unfinished: bool = False
+    changed: list[str] = field(default_factory=list)
     problems: Problems = field(default_factory=dict)
 
     @property
@@ -298,7 +301,28 @@ def read(run: RunDir) -> RunFiles:
         problems=problems,
     )
     _read_evaluation(run, files)
+    _compare(run, files)
     return files
+
+
+def _compare(run: RunDir, files: RunFiles) -> None:
+    """Note which files are not as the run wrote them, by the checksums in run.json, and by that of run.json itself."""
+    problems = files.problems
+    if said := run.changes_of_run:
+        changed(run.run, problems, said)
+        files.changed.append(run.run.name)
+    for path in run.pinned_files(files.record.pinned):
+        if not path.is_file():
+            problems.setdefault(path.name, f"{path.name} is gone, which the run wrote.")
+            continue
+        try:
+            same = checksum(path) == files.record.pinned[path.name]
+        except OSError as error:
+            unreadable(path, problems, error)
+            continue
+        if not same:
+            changed(path, problems)
+            files.changed.append(path.name)
 
 
 def _external(run: RunDir, problems: Problems) -> dict[str, ExternalRecord]:

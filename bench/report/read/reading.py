@@ -41,6 +41,12 @@ def missing(path: Path, problems: Problems, why: str) -> None:
     problems[path.name] = f"{path.name} is missing: {why}."
 
 
+def changed(path: Path, problems: Problems, said: str = "") -> None:
+    """Add to what is wrong with ``path`` that it has another checksum than the run wrote down; ``said`` of it."""
+    said = said or f"{path.name} is not as the run wrote it: it was damaged or changed."
+    problems[path.name] = " ".join(filter(None, (problems.get(path.name), said)))
+
+
 def unreadable(path: Path, problems: Problems, error: Exception) -> None:
     """Note that ``path`` is there but cannot be read."""
     problems[path.name] = f"{path.name} could not be read and is left out: {first_line(error)}."
