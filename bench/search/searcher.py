@@ -301,10 +301,11 @@ class RecordingSearch:
         scored = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         if lost := sorted({one.user_attrs["trial"] for one in scored if "trial" in one.user_attrs} - {*finished}):
             more = [f"{len(lost) - MOST_NAMED} more"] if len(lost) > MOST_NAMED else []
+            named = joined([*map(str, lost[:MOST_NAMED]), *more])
             raise ConfigError(
-                f"trials.csv lacks trials that study.db has finished ({joined([*map(str, lost[:MOST_NAMED]), *more])}): "
-                "it was damaged, or is gone. Put it back, for study.db holds a part of it alone; or remove study.db (it "
-                "is made again from trials.csv), and those trials are run again."
+                f"trials.csv lacks trials that study.db has finished ({named}): it was damaged, or is gone. Put it back, "
+                "for study.db holds a part of it alone; or remove study.db (it is made again from trials.csv), and those "
+                "trials are run again."
             )
         for trial in scored:
             record, told = finished.get(trial.user_attrs.get("trial", -1)), _score_in(trial)
