@@ -303,9 +303,9 @@ class RecordingSearch:
             more = [f"{len(lost) - MOST_NAMED} more"] if len(lost) > MOST_NAMED else []
             named = joined([*map(str, lost[:MOST_NAMED]), *more])
             raise ConfigError(
-                f"trials.csv lacks trials that study.db has finished ({named}): it was damaged, or is gone. Put it back, "
-                "for study.db holds a part of it alone; or remove study.db (it is made again from trials.csv), and those "
-                "trials are run again."
+                f"trials.csv lacks trials that study.db has finished ({named}): it was damaged, or is gone. Put it "
+                "back, for study.db holds a part of it alone; or remove study.db (it is made again from trials.csv): "
+                "then those trials are run again."
             )
         for trial in scored:
             record, told = finished.get(trial.user_attrs.get("trial", -1)), _score_in(trial)
