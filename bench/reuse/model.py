@@ -18,6 +18,7 @@ from bench.data.images.decode import Facts
 from bench.data.images.limits import MOST_PIXELS
 from bench.data.images.window import Window
 from bench.errors import ConfigError
+from bench.failures import MEMORY, kind_of
 from bench.invocation import resume
 from bench.models.export import BATCH, in_one_shape, load_images, with_pooled
 from bench.models.export import load_model as load_network
@@ -106,6 +107,10 @@ class ReusableModel:
         except LOADING_ERRORS as error:
             reason = " ".join(next(iter(str(error).strip().splitlines()), type(error).__name__).split()).rstrip(".")
             raise ConfigError(f"{self.path} is no model of a run that can be loaded: {reason}.") from error
+        except Exception as error:
+            if kind_of(error) != MEMORY:
+                raise
+            raise ConfigError(f"{self.path} cannot be loaded: its network needs more memory than there is.") from error
         _check_network(network, self.path, self.known)
         return network
 

@@ -9,11 +9,12 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ SHOWN_RUNS = 10
 """Runs that are named where none is like the one that is missing."""
 LOCK = ".lock"
 """Held by the process that writes to a run folder."""
+LONGEST_HOLDER = 200
 VOUCHERS = ".tables"
 """The folder in a run folder of what `vouch` writes down."""
 _DRAFT = re.compile(r"\..+\.draft-[a-z0-9_]{8}(\.[a-z0-9]+)?")
@@ -71,19 +73,40 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def held(folder: Path, busy: str) -> Iterator[None]:
-    """Hold ``folder``, which is made, so that no second process writes to it.
+def held(folder: Path, what: str, other: str = "") -> Iterator[None]:
+    """Hold ``folder``, which is made, so that no second process writes to it; the lock names this one.
+
+    Args:
+        folder: of a run, a comparison or a study.
+        what: that lies there, for the sentence if it is held already, as its beginning.
+        other: what can be done then, beside waiting for the other process or ending it.
 
     Raises:
-        ConfigError: in the words ``busy``, if another process holds it.
+        ConfigError: if another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        if is_held(folder):
+            raise Timeout(str(folder / LOCK))  # without an attempt, which may empty the file
         lock = FileLock(folder / LOCK).acquire(timeout=0.2)  # `is_held` may have it for a moment
     except Timeout:
-        raise ConfigError(busy) from None
+        holder = _holder(folder)
+        of = f" ({holder})" if holder else ""
+        raise ConfigError(f"{what} is going on in another process{of}; wait for it or end it{other}.") from None
     with lock:
+        with suppress(OSError):  # a full disk; it is told to people alone
+            (folder / LOCK).write_text(f"{os.getpid()} on {platform.node()}", encoding="ascii", errors="replace")
         yield
+
+
+def _holder(folder: Path) -> str:
+    """Which process of which machine holds ``folder``, as it has written into the lock; empty where it has not."""
+    try:
+        with (folder / LOCK).open(encoding="ascii") as file:
+            told = file.read(LONGEST_HOLDER)
+    except (OSError, ValueError):
+        return ""
+    return told if re.fullmatch(r"\d+ on \S+", told) else ""
 
 
 def is_held(folder: Path) -> bool:
@@ -565,7 +588,7 @@ def _aside(path: Path) -> Path:
 
 def _refuse_special(folder: Path) -> None:
     """Refuse, by a ConfigError, a run folder in which reading would wait for ever: pipes, devices, sockets."""
-    for path in (*folder.iterdir(), *folder.glob("models/*")):
+    for path in (*folder.rglob("*"), *folder.glob("*/*")):  # the former goes into no folder that is a link
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError(f"{path} is a pipe, a device or a socket, which no run leaves; remove it.")
 

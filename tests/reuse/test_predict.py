@@ -549,6 +549,16 @@ def test_a_card_that_was_changed_is_told_from_the_one_in_the_file(
         load_model(own.best_model)
 
 
+@pytest.mark.parametrize("name", ["MemoryError", "ResourceExhaustedError"])
+def test_a_network_beyond_the_memory_is_a_sentence(run: RunDir, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def exhausted(path: Path) -> Any:
+        raise type(name, (MemoryError if name == "MemoryError" else Exception,), {})("OOM when allocating tensor")
+
+    monkeypatch.setattr("bench.reuse.model.load_network", exhausted)
+    with pytest.raises(ConfigError, match=r"best_model\.h5 cannot be loaded: its network needs more memory"):
+        _ = load_model(run.best_model).network
+
+
 def test_a_file_without_metadata_works_with_neutral_names(
     run: RunDir, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

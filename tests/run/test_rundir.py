@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import re
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from bench.run.folder import (
     atomic_path,
     find_run,
     find_start,
+    held,
     to_disk,
     write_json,
     write_table,
@@ -360,6 +363,20 @@ def test_what_two_stages_write_may_change_while_one_of_them_is_unfinished(tmp_pa
     run.epochs.write_text("damaged")
     with pytest.raises(ConfigError, match=r"epochs.csv is not as the run wrote it"):
         run.check_pinned()
+
+
+def test_who_holds_a_folder_is_named(tmp_path):
+    with held(tmp_path, "Run 'one'"):
+        who = f"{os.getpid()} on {platform.node()}"
+        with pytest.raises(
+            ConfigError, match=rf"^Run 'one' is going on in another process \({re.escape(who)}\); wait "
+        ):
+            held(tmp_path, "Run 'one'").__enter__()
+        (tmp_path / ".lock").write_text("")  # as an earlier version leaves it
+        with pytest.raises(ConfigError, match=r"in another process; wait for it or end it, or else\.$"):
+            held(tmp_path, "Run 'one'", ", or else").__enter__()
+    with held(tmp_path, "Run 'one'"):
+        pass
 
 
 def test_what_a_killed_process_was_writing_goes_and_nothing_else(tmp_path):
