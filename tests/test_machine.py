@@ -611,7 +611,7 @@ def test_other_images_are_refused(begun: Callable[..., RunDir], tmp_path: Path, 
         Image.new("L", (40, 40), 7).save(one)
     before = run.run.read_bytes()
     with pytest.raises(
-        ConfigError, match=rf"The images at {new} are not those of run .*: .+ \((gone|new|other pixels|another label)\)"
+        ConfigError, match=rf"The images at {new} are not those of .*: .+ \((gone|new|other pixels|another label)\)"
     ):
         begun(data=str(new))
     assert run.run.read_bytes() == before

@@ -36,10 +36,6 @@ LONG = 3.0
 """Seconds after which it is worth while to begin other things beside the decoding."""
 
 
-MOST_NAMED = 10
-"""Images that a sentence names."""
-
-
 @dataclass(frozen=True)
 class Examined:
     """The images of a run, decoded, audited and split.
@@ -112,10 +108,7 @@ def _changes(request: Request, stored: Stored) -> str:
     found: list[str] = []
     with suppress(OSError, ValueError):
         found = changes_since(SPLITS.read(request.run.path), request.source.table, stored.facts)
-    if not found:
-        return "they have changed, are others, or are decoded otherwise by this version"
-    more = [f"{len(found) - MOST_NAMED:,} more"] if len(found) > MOST_NAMED else []
-    return joined([*found[:MOST_NAMED], *more])
+    return joined(found) or "they have changed, are others, or are decoded otherwise by this version"
 
 
 def decode_all(
