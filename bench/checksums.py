@@ -5,11 +5,16 @@ somebody who forges a file on purpose it is no protection.
 """
 
 import errno
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
 SUFFIX = ".xxh128"
+FIELD = "checksum"
+"""The field of a JSON file that holds `of_document` of the rest of it."""
 BLOCK = 1 << 22
 """Bytes read at a time."""
 
@@ -30,6 +35,11 @@ def checksum(path: Path) -> str:
 def of_text(text: str) -> str:
     """XXH3-64 of a text, in hexadecimal digits."""
     return xxhash.xxh3_64_hexdigest(text.encode())
+
+
+def of_document(content: Mapping[str, Any]) -> str:
+    """XXH3-64 of a JSON object but for its field `FIELD`, in hexadecimal digits; its layout and order mean nothing."""
+    return of_text(json.dumps({name: one for name, one in content.items() if name != FIELD}, sort_keys=True))
 
 
 def beside(path: Path) -> Path:

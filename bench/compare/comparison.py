@@ -33,7 +33,7 @@ def carry_out(plan: Plan, screen: Screen) -> int:
         ConfigError: if the images cannot be used, weights cannot be had, or another process is at it.
     """
     name = plan.folder.name
-    with held(plan.folder, f"Comparison {name!r} is going on in another process; wait for it or end it."):
+    with held(plan.folder, f"Comparison {name!r}"):
         task = prepare_task(plan.request, screen)
         _begin(plan, task)
         failed = 0

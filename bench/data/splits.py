@@ -700,6 +700,35 @@ def same_images(path: Path, table: pd.DataFrame) -> bool:
     return set(_read(path)["image"]) == set(table["image"])
 
 
+MOST_NAMED = 10
+"""Changed images that are named."""
+
+
+def changes_since(before: pd.DataFrame, table: pd.DataFrame, facts: pd.DataFrame | None = None) -> list[str]:
+    """Which images are not as a run wrote them down: the name of each, and what is another, in the order of names.
+
+    Args:
+        before: splits.csv of the run; that of an earlier version says nothing of pixels.
+        table: ``image`` and ``label`` of each image of now.
+        facts: ``pixels`` of each, in the same order; None before they are decoded.
+
+    Returns:
+        the first `MOST_NAMED`, and how many more there are.
+    """
+    known = before.reindex(columns=["image", "label", "pixels"]).astype("str")
+    was = {row.image: (row.label, "" if facts is None else row.pixels) for row in known.itertuples()}
+    pixels = table["image"] if facts is None else facts["pixels"]
+    now = dict(zip(table["image"], zip(table["label"], pixels, strict=True), strict=True))
+    found = {name: "gone" for name in was if name not in now} | {name: "new" for name in now if name not in was}
+    for name in was.keys() & now.keys():
+        if was[name][1] not in ("", "nan") and was[name][1] != now[name][1]:
+            found[name] = "other pixels"
+        elif was[name][0] != now[name][0]:
+            found[name] = "another label"
+    told = [f"{name} ({found[name]})" for name in sorted(found)]
+    return [*told[:MOST_NAMED], *([f"{len(told) - MOST_NAMED:,} more"] if len(told) > MOST_NAMED else [])]
+
+
 def take_over(path: Path, table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, str]]:
     """The splits in the file ``path`` for the images of ``table``.
 

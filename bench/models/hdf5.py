@@ -4,6 +4,7 @@ A link to another file, or a dataset that lies in one, would read any file that 
 of CVE-2026-1669); layers such as Lambda run code that the file brings.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,17 @@ from typing import Any
 
 RUN_CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 """Layers that bring code, or load a model from another place."""
+WIDTHS = ("units", "filters", "input_dim", "output_dim")
+"""What sizes of weights are called in the configuration of a layer."""
 MOST_UNPACKED = 100
 """Times its size that a file's values may take; Keras does not compress them."""
 SMALL = 10**8  # bytes of values that any file may hold
+ATTRIBUTE = "medical_transfer_bench"
+"""Name of the attribute, at the root of the file, that holds its card (`bench.models.metadata`): JSON in UTF-8."""
+MOST_OF_CARD = 2**24
+"""Bytes of it; a card takes up to 250 KB."""
+ABOUT_THE_FILE = {"sha256"}
+"""What a file cannot say of itself."""
 DEEPEST = 50
 """Groups within groups, and parts of a configuration within parts."""
 
@@ -33,7 +42,8 @@ def check_h5(path: Path) -> None:
 
     try:
         with h5py.File(path, "r") as file:
-            total = sum(one.nbytes for one in _datasets(file))
+            values = [(one.nbytes, one.size) for one in _datasets(file, set())]
+            total, count = (sum(column) for column in zip(*values, strict=True)) if values else (0, 0)
             if not total:
                 raise OSError("it holds no values")
             if total > max(SMALL, MOST_UNPACKED * path.stat().st_size):
@@ -43,13 +53,16 @@ def check_h5(path: Path) -> None:
         raise OSError(f"damaged ({error})") from error
     if config is not None:
         try:
-            _check_layers(json.loads(config))
+            _check_layers(json.loads(config), count)
         except RecursionError:
             raise Unsafe("its configuration is nested without end") from None
 
 
-def _datasets(group: Any, depth: int = 0) -> Iterator[Any]:
-    """The datasets in ``group`` and below; Unsafe for a link that leads anywhere but to what lies there."""
+def _datasets(group: Any, met: set[int], depth: int = 0) -> Iterator[Any]:
+    """The datasets in ``group`` and below; Unsafe for a link that leads anywhere but to what lies there.
+
+    Groups that several links lead to are gone into once; ``met`` has the addresses of those that were.
+    """
     import h5py
 
     if depth > DEEPEST:
@@ -63,19 +76,63 @@ def _datasets(group: Any, depth: int = 0) -> Iterator[Any]:
                 raise Unsafe(f"the values of {found.name} lie in another file")
             yield found
         elif isinstance(found, h5py.Group):
-            yield from _datasets(found, depth + 1)
+            address = h5py.h5o.get_info(found.id).addr
+            if address not in met:
+                met.add(address)
+                yield from _datasets(found, met, depth + 1)
 
 
-def _check_layers(config: Any) -> None:
-    """Refuse a configuration with classes that run code, or are not Keras's."""
+def _check_layers(config: Any, values: int) -> None:
+    """Refuse a configuration with classes that run code, or are not Keras's, or wider than ``values`` are stored."""
     if isinstance(config, list):
         for one in config:
-            _check_layers(one)
+            _check_layers(one, values)
     elif isinstance(config, dict):
         name, module = config.get("class_name"), config.get("module")
         if name in RUN_CODE:
             raise Unsafe(f"it has a layer {name}, which runs code that the file brings")
         if module is not None and not f"{module}.".startswith("keras."):
             raise Unsafe(f"it names {name!r} of {module!r}, which is not Keras's")
+        for key in WIDTHS:  # of each unit a value is stored at least, and for a new one memory would be taken
+            if isinstance(width := config.get(key), int) and width > values:
+                raise Unsafe(f"it has a layer of {key} {width:,}, and holds {values:,} values")
         for one in config.values():
-            _check_layers(one)
+            _check_layers(one, values)
+
+
+def held_card(path: Path) -> dict[str, Any] | None:
+    """What the card in an .h5 file says, whatever that is; None where there is none, or the file is no HDF5 file.
+
+    Raises:
+        ValueError: if what lies in its place is no JSON object of a usual length.
+    """
+    import h5py
+
+    text: Any = None
+    with contextlib.suppress(OSError, RuntimeError, KeyError, TypeError), h5py.File(path, "r") as file:
+        text = file.attrs.get(ATTRIBUTE)
+    if text is None:
+        return None
+    if not isinstance(text, str) or len(text) > MOST_OF_CARD:
+        raise ValueError("it is no text of a usual length")
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested without end") from None
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    return content
+
+
+def other_parts(card: dict[str, Any], held: dict[str, Any] | None) -> list[str]:
+    """The parts of a card beside an .h5 file that are not as the file ``held`` them.
+
+    Returns:
+        their names, sorted; none for a file without a card whose ``card`` names no training's file that it was made of,
+        as in earlier versions.
+    """
+    if held is None:
+        return sorted({*card} - ABOUT_THE_FILE) if card.get("trained") else []
+    nothing = object()
+    names = {*card, *held} - ABOUT_THE_FILE
+    return sorted(name for name in names if card.get(name, nothing) != held.get(name, nothing))

@@ -6,20 +6,11 @@ Keras reads the attributes that it knows and passes over others, so the file loa
 import json
 import shutil
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from bench.errors import ConfigError
+from bench.models.hdf5 import ABOUT_THE_FILE, ATTRIBUTE, held_card, other_parts
 from bench.run.documents import ModelCard
 from bench.run.folder import atomic_path
-
-ATTRIBUTE = "medical_transfer_bench"
-"""Name of the attribute, at the root of the file: JSON in UTF-8."""
-MOST_BYTES = 2**24
-"""Of it; a card takes up to 250 KB."""
-ABOUT_THE_FILE = {"sha256"}
-"""What a file cannot say of itself."""
 
 
 def write_with_card(model: Path, path: Path, card: ModelCard) -> None:
@@ -42,20 +33,32 @@ def read_card(path: Path) -> ModelCard | None:
     Raises:
         ConfigError: if what it holds is no card.
     """
-    import h5py
-
-    text: Any = None
     try:
-        with h5py.File(path, "r") as file:
-            text = file.attrs.get(ATTRIBUTE)
-    except (OSError, RuntimeError, KeyError, TypeError):
-        return None
-    if text is None:
-        return None
-    try:
-        if not isinstance(text, str) or len(text) > MOST_BYTES:
-            raise ValueError("it is no text of a usual length")
-        return ModelCard.model_validate(json.loads(text))
-    except (ValueError, ValidationError, RecursionError) as error:
+        content = held_card(path)
+        return None if content is None else ModelCard.model_validate(content)
+    except ValueError as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path} holds metadata of this suite that cannot be read: {reason[:200]}.") from None
+
+
+def check_card(card: Path, model: Path, again: str) -> None:
+    """Compare a card, which its checksum does not cover, with the one that its .h5 file holds.
+
+    Args:
+        card: the JSON file.
+        model: the .h5 file; one of earlier versions holds no card.
+        again: what is to be done about a difference, as the end of a sentence.
+
+    Raises:
+        ConfigError: if they differ, or one of them cannot be read; the message names the parts.
+    """
+    try:
+        parts = other_parts(json.loads(card.read_bytes()), held_card(model))
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{card} and the card in {model} cannot be compared: {reason[:200]}; {again}.") from None
+    if parts:
+        raise ConfigError(
+            f"{card} is not the card that {model.name} holds (other: {', '.join(parts)}); one of them was changed or "
+            f"damaged; {again}."
+        )

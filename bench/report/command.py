@@ -39,15 +39,19 @@ def report(options: argparse.Namespace) -> int:
     Raises:
         ConfigError: if there is no such run.
     """
+    from bench.report.read.files import read
+
     output = output_of(options)
     runs = [find_run(name, output) for name in options.name]
+    for run in runs:
+        for name in read(run).changed:
+            print(visible(f"ATTENTION: run {run.name}: {name} is not as the run wrote it; it was damaged or changed."))
     if len(runs) > 1:
         from bench.report.side_by_side.page import render_side_by_side
 
         print(visible(f"Side by side: {render_side_by_side(runs, output)}"))
         return 0
     from bench.report.html import render
-    from bench.report.read.files import read
     from bench.report.summary import unfairness
 
     print(visible(f"Report: {render(runs[0], images=getattr(options, 'images', True))}"))

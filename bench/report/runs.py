@@ -9,7 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from bench import numbers
-from bench.report.read.reading import Problems, document
+from bench.checksums import checksum
+from bench.report.read.reading import Problems, changed, document
 from bench.run.documents import EvaluationRecord
 from bench.run.folder import STAGES, RunDir, is_held
 from bench.run.record import RunRecord
@@ -128,6 +129,8 @@ def _read(run: RunDir) -> Listed | None:
     record = document(RunRecord, run.run, problems)
     if record is None:
         return Listed(run.name, State.DAMAGED, note="run.json cannot be read.")
+    if said := run.changes_of_run:
+        changed(run.run, problems, said)
     state = State.RUNNING if running else _state(run, record)
     row = Listed(run.name, state, record.settings.data, created=_time(record.created))
     if record.winner is not None:
@@ -153,6 +156,8 @@ def _score(run: RunDir, record: RunRecord, problems: Problems) -> Score | None:
     metric = winner.metric if winner.metric in METRICS else "auc"
     tested = run.finished("evaluation") or not run.begun
     if tested and run.evaluation.is_file() and (found := document(EvaluationRecord, run.evaluation, problems)):
+        if record.pinned.get(run.evaluation.name, told := checksum(run.evaluation)) != told:
+            changed(run.evaluation, problems)
         model = found.models.get(found.winner or winner.backbone)
         estimate = model.metrics.get(metric) if model else None
         if estimate is not None and estimate.value is not None:

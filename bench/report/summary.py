@@ -96,6 +96,7 @@ def banners(files: RunFiles) -> list[Banner]:
     """Warnings that turn the meaning of every number on the page."""
     said = paragraphs(
         "banners.txt.j2",
+        changed=files.changed,
         titles=files.titles,
         lost=unfairness(files),
         found=verdict.verdict(files),

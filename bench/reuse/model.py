@@ -18,10 +18,11 @@ from bench.data.images.decode import Facts
 from bench.data.images.limits import MOST_PIXELS
 from bench.data.images.window import Window
 from bench.errors import ConfigError
+from bench.failures import MEMORY, kind_of
 from bench.invocation import resume
 from bench.models.export import BATCH, in_one_shape, load_images, with_pooled
 from bench.models.export import load_model as load_network
-from bench.models.metadata import read_card
+from bench.models.metadata import check_card, read_card
 from bench.run.documents import ModelCard, ModelInput
 from bench.run.folder import RunDir, file_sha256, find_run
 from bench.run.record import RunRecord, read_leniently, read_strictly
@@ -106,6 +107,10 @@ class ReusableModel:
         except LOADING_ERRORS as error:
             reason = " ".join(next(iter(str(error).strip().splitlines()), type(error).__name__).split()).rstrip(".")
             raise ConfigError(f"{self.path} is no model of a run that can be loaded: {reason}.") from error
+        except Exception as error:
+            if kind_of(error) != MEMORY:
+                raise
+            raise ConfigError(f"{self.path} cannot be loaded: its network needs more memory than there is.") from error
         _check_network(network, self.path, self.known)
         return network
 
@@ -239,6 +244,7 @@ def _of_run(run: RunDir) -> ReusableModel:
             f"best_model.json of run {run.name!r} does not belong to the best_model.h5 beside it (the run was "
             f"interrupted, or one of them was replaced); finish it by `{finish}`."
         )
+    check_card(run.best_model_card, run.best_model, f"`{finish}` makes the evaluation again")
     _check_card(card, run.best_model_card)
     return ReusableModel(run.best_model, run, card)
 
@@ -252,6 +258,7 @@ def _of_file(path: Path) -> ReusableModel:
         card = read_strictly(ModelCard, run.best_model_card)
         if card.sha256 != file_sha256(path):
             raise ConfigError(f"{run.best_model_card} is of another model than {path}; move one of them away.")
+        check_card(run.best_model_card, path, "put it back, or move it away: the .h5 file's own card is used then")
         _check_card(card, run.best_model_card)
         return ReusableModel(path, None, card)
     held = read_card(path)

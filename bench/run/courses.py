@@ -22,8 +22,14 @@ from bench.numbers import counted
 from bench.run.folder import RunDir, atomic_path
 from bench.trial import Scored
 
-_MEMBER = b"\x1f\x8b\x08"
-"""What a member of a gzip file begins with."""
+_MEMBER = b"\x1f\x8b\x08" + bytes(5)
+"""What a member of a gzip file begins with that has no name and no time."""
+BLOCK = 1 << 14
+"""Bytes that are unpacked at a time."""
+MOST_UNPACKED, SMALL = 100, 10**8
+"""Times its size that a line may take, and bytes that any line may."""
+MOST_IN_VAIN = 100
+"""Times its size that of a damaged file is looked at for whole lines."""
 MOST_IMAGES = 5000
 """Of more validation images, so many, evenly spaced, are kept: the file would else outgrow the models."""
 
@@ -91,11 +97,8 @@ def read_courses(run: RunDir) -> list[Course]:
     if not run.predictions_epochs.exists():
         return []
     found: dict[Curve, Course] = {}
-    for _, _, line in _whole_lines(run.predictions_epochs.read_bytes()):
-        content = json.loads(line)
-        curve = Curve(content["kind"], content["name"], content["repeat"], content["fold"])
-        scores = np.asarray(content["probabilities"], np.float32)
-        found[curve] = Course(curve, tuple(content["epochs"]), scores)
+    for _, _, course in _whole_lines(run.predictions_epochs.read_bytes()):
+        found[course.curve] = course
     return list(found.values())
 
 
@@ -123,33 +126,59 @@ def mend(run: RunDir) -> str:
     return f"{file.name} was damaged; {kept}, and {left}" if damaged else ""
 
 
-def _whole_lines(content: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Where each whole line begins and ends, and the line; what lies between them is damaged."""
-    first = 0
-    while 0 <= first < len(content):
-        line, rest = _line(content[first:])
-        if line is None:
-            first = content.find(_MEMBER, first + 1)
+def _whole_lines(content: bytes) -> Iterator[tuple[int, int, Course]]:
+    """Where each whole line begins and ends, and what it says; what lies between them is damaged."""
+    first, in_vain, whole = 0, 0, memoryview(content)
+    while 0 <= first < len(content) and in_vain <= MOST_IN_VAIN * len(content):
+        line, taken, _ = _line(whole[first:])
+        course = None if line is None else _course(line)
+        if course is not None:
+            yield first, first + taken, course
+            first += taken
         else:
-            last = len(content) - rest
-            yield first, last, line
-            first = last
+            in_vain += taken
+            first = content.find(_MEMBER, first + 1)
 
 
-def _line(content: bytes) -> tuple[bytes | None, int]:
-    """The line that ``content`` begins with, None if that is not whole, and how many bytes follow it."""
-    member = zlib.decompressobj(wbits=31)
+def _line(content: memoryview) -> tuple[bytes | None, int, bool]:
+    """The line that ``content`` begins with.
+
+    Returns:
+        the line, None if it is not whole; how many bytes were looked at, of a whole one its own; whether there is
+        something else than a line or its beginning.
+    """
+    member, parts, size, seen = zlib.decompressobj(wbits=31), list[bytes](), 0, 0
     try:
-        line = member.decompress(content)
+        while seen < len(content) and not member.eof:
+            piece: bytes | memoryview = content[seen : seen + BLOCK]
+            seen += len(piece)
+            while piece and not member.eof:
+                parts.append(member.decompress(piece, BLOCK))
+                piece, size = member.unconsumed_tail, size + len(parts[-1])
+                if size > max(SMALL, MOST_UNPACKED * seen):
+                    return None, seen, True
     except zlib.error:
-        return None, 0
-    return line if member.eof else None, len(member.unused_data)
+        return None, seen, True
+    return b"".join(parts) if member.eof else None, seen - len(member.unused_data), False
+
+
+def _course(line: bytes) -> Course | None:
+    """What a line says; None if that is no training."""
+    try:
+        content = json.loads(line)
+        curve = Curve(content["kind"], content["name"], content["repeat"], content["fold"])
+        scores = np.asarray(content["probabilities"], np.float32)
+        epochs = tuple(content["epochs"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    named = isinstance(curve.kind, str) and isinstance(curve.name, str)
+    counted_by = {type(one) for one in (curve.repeat, curve.fold) if one is not None} | {type(one) for one in epochs}
+    sound = named and counted_by <= {int} and scores.ndim == 3 and len(scores) == len(epochs)
+    return Course(curve, epochs, scores) if sound else None
 
 
 def _interrupted(end: bytes) -> bool:
     """Whether the end of the file is as an interruption leaves it: the beginning of a line, and maybe zeros behind."""
-    try:
-        zlib.decompressobj(wbits=31).decompress(end.rstrip(b"\0"))
-    except zlib.error:
-        return False
-    return True
+    whole, _, _ = _line(memoryview(end))  # whose own last bytes may be zeros
+    _, _, other = _line(memoryview(end.rstrip(b"\0")))
+    return whole is None and not other

@@ -5,6 +5,7 @@ No worker is needed for this, and nothing is written to the run folder before th
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,16 +15,18 @@ from bench.data.audit.audit import Audited, audit, require_enough
 from bench.data.images.store import Stored, StoredImages, is_stored, store_images
 from bench.data.imageset import ImageSet
 from bench.data.patients import naming
-from bench.data.splits import OuterFold, folds, labels_of, outer_folds, require_inner_folds, rows_of
+from bench.data.splits import OuterFold, changes_since, folds, labels_of, outer_folds, require_inner_folds, rows_of
 from bench.errors import ConfigError
 from bench.evaluation.ledger import Ledgers
 from bench.evaluation.test_access import SealedTest
 from bench.models.backbones import Backbone
 from bench.models.weights import Weights
+from bench.numbers import joined
 from bench.run.console import Screen
 from bench.run.ledgers import folders
 from bench.run.record import DataRecord, RunRecord
 from bench.run.request import Request, asked_window
+from bench.run.tables import SPLITS
 from bench.scratch import remove_left_in_cache
 from bench.search.parameters import GIVEN, network_name
 from bench.settings import RunSettings
@@ -84,9 +87,8 @@ def examine(
     stored = decode_all(request.source, sorted(set(request.sizes.values())), settings, screen, meanwhile)
     if begun is not None and begun.data is not None and begun.data.fingerprint != stored.fingerprint:
         raise ConfigError(
-            f"The images at {request.source.path} are not those of run {request.run.name!r}: they have changed, "
-            "are others, or are decoded otherwise by this version; start a new run, or name the place of its images by "
-            "--data."
+            f"The images at {request.source.path} are not those of run {request.run.name!r}: "
+            f"{_changes(request, stored)}; start a new run, or name the place of its images by --data."
         )
     require_enough(request.source, stored, settings.keep_going)
     audited = audit(request.source, stored, settings, request.taken, counting=screen.counting)
@@ -99,6 +101,14 @@ def examine(
         outer = tuple(outer_folds(table, *settings.outer_shape, settings.split_seed))
         require_inner_folds(table, outer, settings.folds, settings.split_seed)
     return Examined(audited, stored.facts, table, test.sealed_images(), test, time.perf_counter() - started, outer)
+
+
+def _changes(request: Request, stored: Stored) -> str:
+    """What is not as in the splits of a run that is resumed; the first images are named."""
+    found: list[str] = []
+    with suppress(OSError, ValueError):
+        found = changes_since(SPLITS.read(request.run.path), request.source.table, stored.facts)
+    return joined(found) or "they have changed, are others, or are decoded otherwise by this version"
 
 
 def decode_all(

@@ -9,18 +9,19 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from bench.checksums import SUFFIX, checksum, of_text
+from bench.checksums import FIELD, SUFFIX, checksum, of_document, of_text
 from bench.disk import full_disk_named
 from bench.errors import ConfigError
 from bench.numbers import joined
@@ -38,6 +39,7 @@ SHOWN_RUNS = 10
 """Runs that are named where none is like the one that is missing."""
 LOCK = ".lock"
 """Held by the process that writes to a run folder."""
+LONGEST_HOLDER = 200
 VOUCHERS = ".tables"
 """The folder in a run folder of what `vouch` writes down."""
 _DRAFT = re.compile(r"\..+\.draft-[a-z0-9_]{8}(\.[a-z0-9]+)?")
@@ -71,19 +73,40 @@ def atomic_path(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def held(folder: Path, busy: str) -> Iterator[None]:
-    """Hold ``folder``, which is made, so that no second process writes to it.
+def held(folder: Path, what: str, other: str = "") -> Iterator[None]:
+    """Hold ``folder``, which is made, so that no second process writes to it; the lock names this one.
+
+    Args:
+        folder: of a run, a comparison or a study.
+        what: that lies there, for the sentence if it is held already, as its beginning.
+        other: what can be done then, beside waiting for the other process or ending it.
 
     Raises:
-        ConfigError: in the words ``busy``, if another process holds it.
+        ConfigError: if another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        if is_held(folder):
+            raise Timeout(str(folder / LOCK))  # without an attempt, which may empty the file
         lock = FileLock(folder / LOCK).acquire(timeout=0.2)  # `is_held` may have it for a moment
     except Timeout:
-        raise ConfigError(busy) from None
+        holder = _holder(folder)
+        of = f" ({holder})" if holder else ""
+        raise ConfigError(f"{what} is going on in another process{of}; wait for it or end it{other}.") from None
     with lock:
+        with suppress(OSError):  # a full disk; it is told to people alone
+            (folder / LOCK).write_text(f"{os.getpid()} on {platform.node()}", encoding="ascii", errors="replace")
         yield
+
+
+def _holder(folder: Path) -> str:
+    """Which process of which machine holds ``folder``, as it has written into the lock; empty where it has not."""
+    try:
+        with (folder / LOCK).open(encoding="ascii") as file:
+            told = file.read(LONGEST_HOLDER)
+    except (OSError, ValueError):
+        return ""
+    return told if re.fullmatch(r"\d+ on \S+", told) else ""
 
 
 def is_held(folder: Path) -> bool:
@@ -136,6 +159,11 @@ def write_json(path: Path, value: Any) -> None:
     """
     content = value.content() if isinstance(value, Part) else value
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_vouched(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object as `write_json` does, with a checksum of it (`bench.checksums.of_document`)."""
+    write_json(path, {**content, FIELD: of_document(content)})
 
 
 def write_table(path: Path, table: "pd.DataFrame", vouched: bool = False) -> None:
@@ -349,24 +377,37 @@ class RunDir:
                 shutil.copyfile(model, temporary)
 
     def read_run(self) -> dict[str, Any]:
-        """The content of run.json as it is, whatever it holds.
+        """The content of run.json, whatever it holds, without its checksum.
 
         Raises:
-            ConfigError: if the folder holds no readable run.json.
+            ConfigError: if the folder holds no readable run.json, or one that was changed.
         """
         try:
             content: dict[str, Any] = json.loads(self._content())
         except (ValueError, RecursionError) as error:  # also of what is no UTF-8
             raise ConfigError(f"{self.run} cannot be read: it is not valid JSON ({error}).") from None
+        if said := _said_of_changes(content):
+            raise ConfigError(f"{self.run} {said}.")
+        if isinstance(content, dict):
+            content.pop(FIELD, None)
         return content
+
+    @property
+    def changes_of_run(self) -> str:
+        """A sentence on a run.json that is not as the run wrote it; empty if it is, or nothing tells."""
+        try:
+            said = _said_of_changes(json.loads(self._content()))
+        except (ConfigError, OSError, ValueError, RecursionError):
+            return ""
+        return f"{self.run.name} {said}." if said else ""
 
     def read(self) -> RunRecord:
         """run.json.
 
         Raises:
-            ConfigError: if the folder holds no run.json, or one that is damaged.
+            ConfigError: if the folder holds no run.json, or one that is damaged, or was changed.
         """
-        self._content()
+        self.read_run()
         return read_strictly(RunRecord, self.run)
 
     def _content(self) -> bytes:
@@ -376,8 +417,8 @@ class RunDir:
             raise ConfigError(f"{self.path} is not a run folder: it holds no run.json.") from None
 
     def write(self, record: RunRecord) -> RunRecord:
-        """Write run.json in one step, without what is not known yet; returns ``record``."""
-        write_json(self.run, record)
+        """Write run.json in one step, without what is not known yet, with a checksum of it; returns ``record``."""
+        write_vouched(self.run, record.content())
         return record
 
     def update(self, **found: Any) -> RunRecord:
@@ -397,6 +438,11 @@ class RunDir:
         found = {path.name: checksum(path) for path in files}
         return self.update(pinned={**self.read().pinned, **found})
 
+    def pinned_files(self, pinned: Mapping[str, str]) -> list[Path]:
+        """The files of finished stages whose checksums are known, there or not."""
+        files = dict.fromkeys(path for stage in STAGES for path in self.files_of(stage))
+        return [path for path in files if path.name in pinned]
+
     def check_pinned(self) -> list[str]:
         """See whether the files of finished stages are still as the run wrote them.
 
@@ -407,7 +453,7 @@ class RunDir:
             ConfigError: if another is not.
         """
         pinned = self.read().pinned
-        known = dict.fromkeys(path for stage in STAGES for path in self.files_of(stage) if path.name in pinned)
+        known = self.pinned_files(pinned)
         damaged = [path for path in known if not (path.is_file() and checksum(path) == pinned[path.name])]
         again = [path for path in damaged if path in self.files_of("evaluation")]
         for path in damaged:
@@ -524,6 +570,17 @@ class RunDir:
         return self._marker(stage).exists()
 
 
+def _said_of_changes(content: Any) -> str:
+    """What is wrong with a JSON object that does not have its checksum; nothing if it has none."""
+    told = content.get(FIELD) if isinstance(content, dict) else None
+    if told is None or told == of_document(content):
+        return ""
+    return (
+        "is not as the run wrote it: it was damaged, or edited by hand; put it back, or, if the edit is meant, remove "
+        f"its line “{FIELD}”"
+    )
+
+
 def _aside(path: Path) -> Path:
     """Rename a damaged file, so that nothing is read from it; returns where it is now."""
     return path.replace(path.with_suffix(f".damaged{path.suffix}"))
@@ -531,7 +588,7 @@ def _aside(path: Path) -> Path:
 
 def _refuse_special(folder: Path) -> None:
     """Refuse, by a ConfigError, a run folder in which reading would wait for ever: pipes, devices, sockets."""
-    for path in (*folder.iterdir(), *folder.glob("models/*")):
+    for path in (*folder.rglob("*"), *folder.glob("*/*")):  # the former goes into no folder that is a link
         if path.exists() and not path.is_file() and not path.is_dir():
             raise ConfigError(f"{path} is a pipe, a device or a socket, which no run leaves; remove it.")
 

@@ -157,7 +157,7 @@ def _alone(request: Request) -> Iterator[None]:
         check_output(run, request.settings.cache)
     created = [folder, *(one for one in folder.parents if not one.exists())]
     other = ", or choose another --name" if new else ""
-    with held(folder, f"Run {run.name!r} is going on in another process; wait for it or end it{other}."):
+    with held(folder, f"Run {run.name!r}", other):
         try:
             if new:
                 check_output(run, request.settings.cache)  # another process may have made it meanwhile

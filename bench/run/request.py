@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from bench import RULES
+from bench.checksums import FIELD, of_document
 from bench.cluster import share_out
 from bench.data.audit.audit import draw_splits
 from bench.data.images.store import missing_bytes
@@ -32,7 +33,7 @@ from bench.models.backbones import FIRST_RECIPE, Backbone, boundary_bytes, get_b
 from bench.models.scaling import parse_scaling
 from bench.models.weights import RANDOM, check_starts, folders_of, random_file, scalable
 from bench.numbers import disk
-from bench.run.folder import RunDir, find_run, find_start, write_json, write_text
+from bench.run.folder import RunDir, find_run, find_start, write_text, write_vouched
 from bench.run.ledgers import data_folder
 from bench.run.record import RunRecord
 from bench.search.space import Space, load_space, parse_space
@@ -199,7 +200,7 @@ def write_request(request: Request, command: str) -> None:
     run, space = request.run, request.space
     write_text(run.space, space.text)
     settings = request.settings.model_dump(mode="json")
-    write_json(run.request, {"command": command, "settings": settings, "space": space.name})
+    write_vouched(run.request, {"command": command, "settings": settings, "space": space.name})
 
 
 def _begin_again(run: RunDir, changed: Mapping[str, Any]) -> Request:
@@ -211,11 +212,13 @@ def _begin_again(run: RunDir, changed: Mapping[str, Any]) -> Request:
     make_settings(name=run.name, **changed)
     try:
         content = json.loads(run.request.read_bytes())
+        if content.get(FIELD, found := of_document(content)) != found:
+            raise ValueError("its checksum is another")
         places = {"output": run.path.parent, "name": run.name}
         settings = RunSettings.model_validate({**content["settings"], **changed, **places})
         space = parse_space(content["space"], run.space.read_text(encoding="utf-8"), settings.backbones)
         command = str(content["command"])
-    except (ConfigError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
+    except (ConfigError, AttributeError, KeyError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ConfigError(
             f"Run {run.name!r} was ended before it had read its images, and request.json or space.yaml in {run.path} "
             "is damaged; begin it again by the same command."

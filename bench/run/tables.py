@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from bench.stats.metrics import METRICS
 
 Row = dict[str, Any]
 """A row of a table, by column; what is missing is None."""
+BEYOND_INTEGERS = 2.0**63
 
 
 class Type(StrEnum):
@@ -100,13 +101,18 @@ def _typed(column: "pd.Series[Any]", kind: Type) -> "pd.Series[Any]":
         return column.astype("str").fillna("")
     if kind is Type.FLAG:
         return column.fillna(value=False).astype(bool)
-    numbers = pd.to_numeric(column)
+    numbers = _numbers(column)
     if kind is Type.NUMBER:
         return numbers.astype("float64")
     whole = numbers.dropna()
-    if (whole != whole.round()).any():
+    if ((whole != whole.round()) | (whole.abs() >= BEYOND_INTEGERS)).any():
         raise ValueError(f"{column.name} must hold whole numbers")
     return numbers.astype("Float64").astype("Int64")
+
+
+def _numbers(column: "pd.Series[Any]", errors: Literal["raise", "coerce"] = "raise") -> "pd.Series[Any]":
+    """The cells of a column that was parsed, as numbers; a whole number beyond all floats is infinite."""
+    return pd.to_numeric(column.astype("str") if column.dtype == object else column, errors=errors)
 
 
 @dataclass(frozen=True)
@@ -217,7 +223,7 @@ class Schema:
         texts = {*self.of_type(Type.TEXT, Type.FLAG), *self._rest(table)}
         for name in table.columns:
             if name not in texts:
-                values = pd.to_numeric(table[name], errors="coerce").astype("float64")
+                values = _numbers(table[name], "coerce").astype("float64")
                 table[name] = values.where(np.isfinite(values))
         complete = table[[one.name for one in self.columns if one.needed]].notna().all(axis=1)
         cut = Cut(len(whole) < len(content), int((~complete).sum()))

@@ -24,6 +24,7 @@ from bench.cluster import Deaths
 from bench.disk import is_of_a_full_disk
 from bench.errors import ConfigError
 from bench.failures import MEMORY, TRIED_AGAIN
+from bench.numbers import joined
 from bench.run.courses import Curve
 from bench.run.record import Worked
 from bench.run.results import TrialLog, TrialRecord
@@ -43,6 +44,8 @@ TRIES = 5
 nothing from a known one, so it would propose the best again and again."""
 MOST_WALKED = 100_000
 """Configurations in a row that are looked at for one that is left; more need too much memory in a vast space alone."""
+MOST_NAMED = 10
+"""Trials that a sentence names."""
 GIVE_UP_AFTER = 3
 """If the first so many configurations all fail, the fault is not theirs: the search stops. What failed because of the
 machine or its memory counts once it has failed again."""
@@ -266,7 +269,7 @@ class RecordingSearch:
             the interrupted configurations, in the order of their numbers.
 
         Raises:
-            ConfigError: if the two tell of other scores for a trial.
+            ConfigError: if the two tell of other scores for a trial, or the table lacks one.
         """
         study = self._study
         finished = {record.trial: record for record in records}
@@ -290,13 +293,21 @@ class RecordingSearch:
         return interrupted
 
     def _compare(self, finished: Mapping[int, TrialRecord]) -> None:
-        """See whether the study has the scores that trials.csv has: until a search ends, nothing else vouches for them.
+        """See whether trials.csv has trials and scores of the study: nothing else vouches for it before a search ends.
 
         Raises:
-            ConfigError: if it has others.
+            ConfigError: if it has other scores, or lacks trials.
         """
-        scored = (TrialState.COMPLETE, TrialState.PRUNED)
-        for trial in self._study.get_trials(deepcopy=False, states=scored):
+        scored = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        if lost := sorted({one.user_attrs["trial"] for one in scored if "trial" in one.user_attrs} - {*finished}):
+            more = [f"{len(lost) - MOST_NAMED} more"] if len(lost) > MOST_NAMED else []
+            named = joined([*map(str, lost[:MOST_NAMED]), *more])
+            raise ConfigError(
+                f"trials.csv lacks trials that study.db has finished ({named}): it was damaged, or is gone. Put it "
+                "back, for study.db holds a part of it alone; or remove study.db (it is made again from trials.csv): "
+                "then those trials are run again."
+            )
+        for trial in scored:
             record, told = finished.get(trial.user_attrs.get("trial", -1)), _score_in(trial)
             if record is None or record.metrics is None or self._end(record)[0] != trial.state:
                 continue

@@ -8,6 +8,8 @@ from typing import Any
 import h5py
 import xxhash
 
+from bench.checksums import FIELD, of_document
+from bench.models.hdf5 import held_card, other_parts
 from bench.verify.reading import Folder, Json, Tally
 
 RESUMED = {"outer", "repeats", "budget", "time_limit", "until_settled"}
@@ -23,6 +25,8 @@ def files(run: Folder, tally: Tally) -> None:
     """Checksums of the files of finished stages, and SHA-256 of every model."""
     if run.has("evaluation.json") and not run.run.get("pinned"):
         tally.note("run.json holds no checksums of files")
+    if run.has("run.json") and (told := run.run.get(FIELD)) is not None:
+        tally.check(told == of_document(run.run), "run.json is not as the run wrote it")
     for name, told in run.run.get("pinned", {}).items():
         if _there(run, name, tally):
             found = xxhash.xxh3_128_hexdigest(run.file(name).read_bytes())
@@ -76,22 +80,19 @@ def seal(run: Folder, tally: Tally) -> None:
 
 def _attribute(run: Folder, card: Json, tally: Tally) -> None:
     """best_model.h5 holds its card, is otherwise the winner's file, and holds the same values."""
+    best = run.file("best_model.h5") if run.has("best_model.h5") else None
+    if best:
+        parts = other_parts(card, held_card(best))
+        tally.check(not parts, f"best_model.h5 holds another card than best_model.json: {', '.join(parts)}")
     if not card.get("trained"):  # as in earlier versions, where it was that file
         return
     for _, table in run.tables_of("finalists.csv"):
         winner = table[table["winner"].astype(str).eq("True")].iloc[0]
         tally.same("SHA-256 of the winner's file", card["trained"], winner["sha256"])
-        if not run.has("best_model.h5"):
-            continue
-        with h5py.File(run.file("best_model.h5"), "r") as best:
-            held = json.loads(best.attrs.get("medical_transfer_bench", "{}"))
-            told = {name: value for name, value in card.items() if name != "sha256"}
-            tally.check(held == told, "best_model.h5 holds another card than best_model.json")
-            if run.has(str(winner["model"])):
-                with h5py.File(run.file(str(winner["model"])), "r") as other:
-                    tally.check(
-                        _values(best) == _values(other), "best_model.h5 holds other weights than the winner's file"
-                    )
+        if best and run.has(str(winner["model"])):
+            with h5py.File(best, "r") as own, h5py.File(run.file(str(winner["model"])), "r") as other:
+                same = _values(own) == _values(other)
+            tally.check(same, "best_model.h5 holds other weights than the winner's file")
 
 
 def _values(file: Any) -> dict[str, str]:

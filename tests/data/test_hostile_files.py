@@ -115,9 +115,11 @@ def test_a_pipe_in_the_place_of_a_file_is_never_waited_for(folder, tmp_path):
     assert read_patient_ids([tmp_path / "p.dcm"]) == ["p1"]
 
 
-def test_a_pipe_in_a_run_folder_is_refused(tmp_path):
-    (tmp_path / "xray").mkdir()
+@pytest.mark.parametrize("place", ["trials.csv", "external/site/external.json"])
+def test_a_pipe_in_a_run_folder_is_refused(tmp_path, place):
+    (tmp_path / "xray" / place).parent.mkdir(parents=True)
     (tmp_path / "xray" / "run.json").write_text("{}")
-    os.mkfifo(tmp_path / "xray" / "trials.csv")
-    with pytest.raises(ConfigError, match=r"trials\.csv is a pipe, a device or a socket, which no run leaves"):
+    (tmp_path / "xray" / "itself").symlink_to(tmp_path / "xray")
+    os.mkfifo(tmp_path / "xray" / place)
+    with pytest.raises(ConfigError, match=rf"{place} is a pipe, a device or a socket, which no run leaves"):
         find_run("xray", tmp_path)

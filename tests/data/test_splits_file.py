@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.data.splits import Cluster, Shares, assign_splits, subset, take_over, write_splits
+from bench.data.splits import Cluster, Shares, assign_splits, changes_since, subset, take_over, write_splits
 from bench.errors import ConfigError
 
 SHARES = Shares(0.2, 0.15)
@@ -186,3 +186,13 @@ def test_no_table(tmp_path, table, content):
 
 def test_a_folder_is_no_table(tmp_path, table):
     assert "cannot be read as a CSV file" in refusal(tmp_path, table)
+
+
+def test_images_that_changed_since_a_run_are_named_with_what_became_of_them() -> None:
+    before = pd.DataFrame(
+        {"image": list("abcd"), "label": ["x", "y", "x", "y"], "pixels": ["1", "2", "3", ""]},
+    )
+    table = pd.DataFrame({"image": list("dbce"), "label": ["y", "y", "y", "x"]})
+    facts = pd.DataFrame({"pixels": ["4", "9", "3", "5"]})
+    assert changes_since(before, table, facts) == ["a (gone)", "b (other pixels)", "c (another label)", "e (new)"]
+    assert changes_since(before, before, before) == []

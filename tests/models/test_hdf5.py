@@ -1,5 +1,6 @@
 """An .h5 file is looked at before Keras opens it: predict, --weights FOLDER, evaluation."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -80,6 +81,9 @@ EDITS = {
     configured(lambda config: config["config"]["layers"][1].update(class_name="Lambda")): "a layer Lambda, which runs",
     configured(lambda config: config["config"]["layers"][1].update(class_name="TFSMLayer")): "a layer TFSMLayer",
     configured(lambda config: config["config"]["layers"][1].update(module="os.path")): "of 'os.path', which is not",
+    configured(
+        lambda config: config["config"]["layers"][-1]["config"].update(units=10**9)
+    ): "of units 1,000,000,000, and",
     endless: "its configuration is nested without end",
 }
 
@@ -109,6 +113,16 @@ def test_so_is_a_file_of_weights(edited: tuple[Path, str], monkeypatch: pytest.M
     monkeypatch.setattr(weights, "_computing_in", lambda precision: pytest.fail("opened"))
     with pytest.raises(ConfigError, match=f"does not hold the weights of Toy.*{said}"):
         load_backbone(toy_backbone(), 48, path)
+
+
+def test_groups_with_many_ways_to_them_are_gone_into_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40 groups, each with two links to the next, there are 2 ** 39 paths to the last."""
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        groups = [file.create_group(f"g{number}") for number in range(40)]
+        for one, other in itertools.pairwise(groups):
+            one["a"] = one["b"] = other
+        groups[-1]["values"] = np.ones(3)
+    check_h5(tmp_path / "m.h5")
 
 
 def test_a_model_and_its_weights_are_opened(model: Path, tmp_path: Path) -> None:

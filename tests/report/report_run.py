@@ -491,5 +491,5 @@ def _gallery(random: np.random.Generator, run: RunDir, side: int) -> None:
 def edit_json(path: Path, **changes: Any) -> None:
     """Change top-level keys of a JSON file; None takes a key away."""
     content = json.loads(path.read_text(encoding="utf-8"))
-    content |= changes
+    content |= {"checksum": None} | changes
     write_json(path, {key: value for key, value in content.items() if value is not None})

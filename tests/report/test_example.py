@@ -18,7 +18,7 @@ from bench.report.html import render
 from bench.report.read.files import read
 from bench.report.runs import State, listed
 from bench.report.summary import headline
-from bench.run.folder import RunDir, file_sha256
+from bench.run.folder import RunDir, file_sha256, write_vouched
 from bench.verify.command import checks
 from bench.verify.reading import Folder, Tally
 
@@ -104,8 +104,9 @@ def test_places_of_a_machine_are_replaced(tmp_path: Path) -> None:
     record["test"] = {"openings": [{"ledgers": ["/home/me/l"], "plan": "old-plan", "decisions": decisions}]}
     (tmp_path / "evaluation.json").write_text(json.dumps({"decisions": decisions}))
     record["pinned"] = {name: checksum(tmp_path / name) for name in ("best_model.json", "evaluation.json")}
-    (tmp_path / "run.json").write_text(json.dumps(record))
+    write_vouched(tmp_path / "run.json", record)
     without_places(tmp_path)
+    assert not RunDir(tmp_path).changes_of_run
     found = json.loads((tmp_path / "run.json").read_text())
     (opening,) = found["test"]["openings"]
     assert not any("/home" in path.read_text() for path in tmp_path.iterdir())

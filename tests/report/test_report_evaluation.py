@@ -1,8 +1,10 @@
 """What the page says of the evaluation: every item of it, and one sentence where a file of it is missing."""
 
+import io
 import json
 import re
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from bench.report.figures import comparison as figures_comparison
 from bench.report.figures import failures as figures_failures
 from bench.report.page import Page
 from bench.report.read import reading
-from bench.report.read.files import Images, read
+from bench.report.read.files import Images, _gallery, _images, read
 from bench.report.sections import failures as section_failures
 from bench.report.sections.winner import reliability
 from bench.report.tables import models as tables_models
@@ -600,7 +602,47 @@ def test_images_that_do_not_fit_are_left_out(run: RunDir) -> None:
     np.savez(run.path / "saliency.npz", images=np.zeros((2, 4, 4)), maps=np.zeros(2), randomised=np.zeros(2))
     problems = read(run).problems
     assert "as many ranks as images (2), but holds 3" in problems["failures.npz"]
-    assert "but got (2, 4, 4)" in problems["saliency.npz"]
+    assert "but got float64 of shape (2, 4, 4)" in problems["saliency.npz"]
+
+
+PICTURES = np.zeros((3, 8, 8, 1), np.uint8)
+WRONG: dict[str, tuple[str, dict[str, Any]]] = {
+    "no list": ("failures.npz", {"ranks": np.array(3)}),
+    "texts for numbers": ("failures.npz", {"ranks": np.array(["a", "b", "c"])}),
+    "no numbers": ("failures.npz", {"ranks": np.full(3, np.nan)}),
+    "lists for numbers": ("failures.npz", {"ranks": np.zeros((3, 2), int)}),
+    "texts for pixels": ("failures.npz", {"images": np.full((3, 8, 8, 1), "x"), "ranks": np.arange(3)}),
+    "parts for pixels": ("failures.npz", {"images": np.zeros((3, 8, 8, 1), "u1,f4"), "ranks": np.arange(3)}),
+    "lists for names": ("thumbnails.npz", {"splits": np.full(3, "val"), "names": np.full((3, 2), "a")}),
+    "maps of another size": ("saliency.npz", {"maps": np.zeros((3, 2)), "randomised": np.zeros((3, 8, 8))}),
+    "no list of policies": ("augmentation.npz", {"images": np.zeros((3, 2, 8, 8, 1), "u1"), "policies": np.array("a")}),
+    "texts for views": ("augmentation.npz", {"images": np.full((1, 2, 8, 8, 1), "x"), "policies": np.array(["a"])}),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_arrays_that_are_no_images_are_a_sentence(tmp_path: Path, what: str) -> None:
+    name, given = WRONG[what]
+    np.savez(tmp_path / name, **({"images": PICTURES} | given))
+    problems: dict[str, str] = {}
+    if name == "augmentation.npz":
+        assert _gallery(RunDir(tmp_path), problems) is None
+    else:
+        more = [key for key in given if key != "images"]
+        assert _images(RunDir(tmp_path), name, more, problems, "") is None
+    assert problems[name].startswith(f"{name} could not be read and is left out: ")
+
+
+@pytest.mark.parametrize("shape", [(10**7, 1000, 1000, 1), (10**30, 8, 8, 1), (-1, 8, 8, 1)])
+def test_no_memory_is_taken_for_what_a_header_claims(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.savez(tmp_path / "failures.npz", ranks=np.arange(3))
+    with zipfile.ZipFile(tmp_path / "failures.npz", "a") as archive:
+        archive.writestr("images.npy", header.getvalue())
+    problems: dict[str, str] = {}
+    assert _images(RunDir(tmp_path), "failures.npz", ["ranks"], problems, "") is None
+    assert "images.npy claims the shape (" in problems["failures.npz"]
 
 
 def test_names_of_classes_stay_text(tmp_path: Path) -> None:

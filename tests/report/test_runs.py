@@ -14,6 +14,8 @@ from report_run import write_run
 
 from bench.cli import main
 from bench.errors import ConfigError, TrialFailed
+from bench.flags import UNFAIR
+from bench.report.read.files import read
 from bench.report.runs import COLUMNS, State, listed, newest
 from bench.run import pipeline
 from bench.run.console import Screen
@@ -119,6 +121,29 @@ def test_a_damaged_evaluation_is_said(output: Path) -> None:
     (output / "xray" / "evaluation.json").write_text("{")
     state, score, note = the(output)
     assert state == "finished" and score.startswith("validation") and "evaluation.json could not be read" in note
+
+
+def test_results_that_are_not_as_the_run_wrote_them_are_said(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They can be read, so that nothing but their checksums tells."""
+    run = RunDir(output / "xray")
+    assert the(output)[2] == "" and not read(run).changed
+    scores = json.loads(run.evaluation.read_text())
+    scores["models"][scores["winner"]]["metrics"]["auc"]["value"] = 0.999
+    write_json(run.evaluation, scores)
+    record = json.loads(run.run.read_text())
+    record["settings"]["epochs"] = 99
+    write_json(run.run, record)
+    said = {name: f"{name} is not as the run wrote it: it was damaged" for name in ("run.json", "evaluation.json")}
+    note = the(output)[2]
+    assert all(one in note for one in said.values()) and "remove its line “checksum”" in note
+    run.splits.unlink()
+    files = read(run)
+    assert all(files.problems[name].startswith(one) for name, one in said.items()) and files.changed == list(said)
+    assert files.problems["splits.csv"].startswith("splits.csv is missing")
+    assert main(["report", "xray"]) in (0, UNFAIR)
+    told = capsys.readouterr().out
+    assert all(f"ATTENTION: run xray: {name} is not as the run wrote it" in told for name in said)
+    assert "Files are not as the run wrote them" in run.report.read_text(encoding="utf-8")
 
 
 def test_the_list_is_in_order_of_age_and_readable_by_machines(output: Path, capsys: pytest.CaptureFixture[str]) -> None:

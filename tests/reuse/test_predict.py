@@ -524,6 +524,41 @@ def test_a_card_of_another_model_beside_a_file_is_refused(run: RunDir, place: Pa
         load_model(place / "best_model.h5")
 
 
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"classes": CLASSES[::-1]}, "classes"),
+        (
+            {"calibration": None, "threshold": {"label": CLASSES[1], "value": 0.999, "rule": "made up"}},
+            "calibration, thr",
+        ),
+        ({"more": 1}, "more"),
+    ],
+)
+def test_a_card_that_was_changed_is_told_from_the_one_in_the_file(
+    run: RunDir, place: Path, alone: bool, change: dict[str, Any], named: str
+) -> None:
+    """Its SHA-256 of the .h5 file is right, so that alone says nothing."""
+    own = RunDir(place / "xray")
+    own.path.mkdir()
+    for path in (run.best_model, *([] if alone else [run.run])):
+        shutil.copy(path, own.path)
+    write_json(own.best_model_card, json.loads(run.best_model_card.read_text()) | change)
+    with pytest.raises(ConfigError, match=rf"best_model\.json is not the card that .* holds \(other: {named}"):
+        load_model(own.best_model)
+
+
+@pytest.mark.parametrize("name", ["MemoryError", "ResourceExhaustedError"])
+def test_a_network_beyond_the_memory_is_a_sentence(run: RunDir, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def exhausted(path: Path) -> Any:
+        raise type(name, (MemoryError if name == "MemoryError" else Exception,), {})("OOM when allocating tensor")
+
+    monkeypatch.setattr("bench.reuse.model.load_network", exhausted)
+    with pytest.raises(ConfigError, match=r"best_model\.h5 cannot be loaded: its network needs more memory"):
+        _ = load_model(run.best_model).network
+
+
 def test_a_file_without_metadata_works_with_neutral_names(
     run: RunDir, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,8 @@
 """predictions_epochs.jsonl.gz: exact, appended, and whole after a line that was being written."""
 
 import errno
+import gzip
+import json
 import os
 from pathlib import Path
 
@@ -86,6 +88,62 @@ def test_a_damaged_line_takes_no_other_with_it(run: RunDir, lost: tuple[int, ...
     assert [course.curve.name for course in found] == [*left, "5"] and mend(run) == ""
     np.testing.assert_array_equal(found[-1].scores, scored(5).scores)
     assert len(pd.read_json(run.predictions_epochs, lines=True)) == len(left) + 1
+
+
+def line_of(**changes: object) -> bytes:
+    line = {"kind": "trial", "name": "0", "repeat": None, "fold": None, "epochs": [1], "probabilities": [[[1]]]}
+    return json.dumps(line | changes).encode()
+
+
+NO_TRAINING = {
+    "no JSON": b"x\n",
+    "a list": b"[1]\n",
+    "nothing": b"{}\n",
+    "nested deeply": b"[" * 100_000,
+    "ragged": line_of(probabilities=[[1], [1, 2]]),
+    "a list for a name": line_of(name=[]),
+    "too few epochs": line_of(epochs=[]),
+    "a huge number": line_of(probabilities=[[[10**400]]]),
+}
+
+
+@pytest.mark.parametrize("what", NO_TRAINING)
+@pytest.mark.parametrize("last", [False, True])
+def test_a_line_that_is_whole_and_no_training_counts_as_damaged(run: RunDir, what: str, last: bool) -> None:
+    append_course(run, Curve("trial", "0"), scored(0))
+    whole, line = run.predictions_epochs.read_bytes(), gzip.compress(NO_TRAINING[what], mtime=0)
+    run.predictions_epochs.write_bytes(whole + line if last else line + whole)
+    assert [course.curve.name for course in read_courses(run)] == ["0"]
+    assert mend(run).startswith("predictions_epochs.jsonl.gz was damaged; 1 training of it is whole")
+    assert run.predictions_epochs.read_bytes() == whole and mend(run) == ""
+
+
+def test_a_line_of_far_more_than_its_size_is_not_unpacked(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(courses, "SMALL", 10**5)
+    append_course(run, Curve("trial", "0"), scored(0))
+    packed = memoryview(gzip.compress(bytes(10**7), mtime=0))
+    line, _, other = courses._line(packed)
+    assert line is None and other
+    run.predictions_epochs.write_bytes(run.predictions_epochs.read_bytes() + packed)
+    assert len(read_courses(run)) == 1 and "was damaged" in mend(run)
+
+
+def test_lines_are_not_looked_for_without_end(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of these begins as a line does, and none ends before the file does: all but the last block is looked at."""
+    looked: list[int] = []
+    line = courses._line
+
+    def counted(content: memoryview) -> tuple[bytes | None, int, bool]:
+        found = line(content)
+        looked.append(found[1])
+        return found
+
+    monkeypatch.setattr(courses, "_line", counted)
+    monkeypatch.setattr(courses, "MOST_IN_VAIN", 3)
+    content = courses._MEMBER * 4000
+    run.predictions_epochs.write_bytes(content)
+    assert read_courses(run) == []
+    assert 3 * len(content) < sum(looked) <= 4 * len(content)
 
 
 def test_a_run_that_was_ended_in_its_very_first_line_keeps_what_follows(run: RunDir) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import platform
+import re
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from bench.run.folder import (
     atomic_path,
     find_run,
     find_start,
+    held,
     to_disk,
     write_json,
     write_table,
@@ -159,6 +162,27 @@ def test_update_changes_and_returns_the_record_and_adds_nothing_else(tmp_path):
     run.change_settings(budget=7)
     assert run.read_run()["settings"] == {"budget": 7}
     assert run.read().settings.bootstrap == 2000
+
+
+@pytest.mark.parametrize("edit", ['"budget": 9', '"budget": 7.0', '"budget": 7, "x": 1'])
+def test_a_run_json_that_was_edited_is_refused_until_its_checksum_is_taken_out(tmp_path, edit):
+    run = make_run(tmp_path / "xray")
+    run.change_settings(budget=7)
+    assert run.read().settings.budget == 7 and not run.changes_of_run
+    content = json.loads(run.run.read_text())
+    run.run.write_text(json.dumps(content, indent=4, sort_keys=True))
+    assert run.read().settings.budget == 7, "another layout says the same"
+    run.run.write_text(run.run.read_text().replace('"budget": 7', edit))
+    for reading in (run.read, run.read_run, lambda: run.spend("data", 1.0), run.check_pinned):
+        with pytest.raises(ConfigError, match=r"run.json is not as the run wrote it: .* remove its line “checksum”"):
+            reading()
+    assert run.changes_of_run.startswith("run.json is not as the run wrote it")
+    content = json.loads(run.run.read_text())
+    del content["checksum"]
+    run.run.write_text(json.dumps(content))
+    assert run.read_run() == content and not run.changes_of_run
+    run.spend("data", 1.0)
+    assert "checksum" in json.loads(run.run.read_text())
 
 
 def test_openings_are_added_to_those_before(tmp_path):
@@ -339,6 +363,20 @@ def test_what_two_stages_write_may_change_while_one_of_them_is_unfinished(tmp_pa
     run.epochs.write_text("damaged")
     with pytest.raises(ConfigError, match=r"epochs.csv is not as the run wrote it"):
         run.check_pinned()
+
+
+def test_who_holds_a_folder_is_named(tmp_path):
+    with held(tmp_path, "Run 'one'"):
+        who = f"{os.getpid()} on {platform.node()}"
+        with pytest.raises(
+            ConfigError, match=rf"^Run 'one' is going on in another process \({re.escape(who)}\); wait "
+        ):
+            held(tmp_path, "Run 'one'").__enter__()
+        (tmp_path / ".lock").write_text("")  # as an earlier version leaves it
+        with pytest.raises(ConfigError, match=r"in another process; wait for it or end it, or else\.$"):
+            held(tmp_path, "Run 'one'", ", or else").__enter__()
+    with held(tmp_path, "Run 'one'"):
+        pass
 
 
 def test_what_a_killed_process_was_writing_goes_and_nothing_else(tmp_path):

@@ -92,6 +92,18 @@ def test_a_damaged_cell_is_refused_strictly_and_empty_leniently(tmp_path: Path) 
     assert cut.rows == 0
 
 
+@pytest.mark.parametrize("digits", [25, 400, 5000])
+def test_a_number_of_many_digits_is_no_integer_and_shown_only_where_a_float_holds_it(
+    tmp_path: Path, digits: int
+) -> None:
+    (tmp_path / FAILURES.file).write_text(f"rank,image,label,predicted,confidence\n{'9' * digits},a,b,c,0.5\n")
+    with pytest.raises(ValueError):
+        FAILURES.read(tmp_path)
+    curves(tmp_path, f"a,B,roc,0.1,{'9' * digits},0,1\n")
+    table, _ = CURVES.read_leniently(tmp_path)
+    assert table["y"].tolist() == [1e25] if digits == 25 else table["y"].isna().all()
+
+
 def test_a_row_without_what_it_needs_is_refused_strictly_and_counted_leniently(tmp_path: Path) -> None:
     curves(tmp_path, "a,B,,0.1,0.2,0,1\na,B,roc,0.3,0.4,0,1\n")
     with pytest.raises(ValueError, match=r"curves\.csv: a row has no curve"):

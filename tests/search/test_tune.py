@@ -745,6 +745,26 @@ def test_without_being_told_to_nothing_that_failed_is_proposed_again(tmp_path: P
     assert recording(tiny, RunDir(tmp_path)).suggest("b") == "FINISHED"
 
 
+@pytest.mark.parametrize(("kept", "named"), [(3, "3"), (1, "1, 2 and 3"), (0, "0, 1, 2 and 3")])
+def test_trials_that_the_table_has_lost_are_named(tmp_path: Path, space: Space, kept: int, named: str) -> None:
+    """The table is written before the study: it is damaged, although each of its rows is whole."""
+    run = RunDir(tmp_path)
+    search = recording(space, run)
+    for number in range(4):
+        search.suggest(f"t{number}")
+        search.scored(f"t{number}", result(1, 0.6))
+        search.ended(f"t{number}", last(1, 0.6))
+    del search
+    run.trials.write_text("".join(run.trials.read_text().splitlines(keepends=True)[: kept + 1]))
+    if not kept:
+        run.trials.unlink()
+    with pytest.raises(ConfigError, match=rf"^trials\.csv lacks trials that study\.db has finished \({named}\): "):
+        recording(space, run).settle(TrialLog.load(run).records)
+    run.study.unlink()
+    log = TrialLog.load(run)
+    assert recording(space, run).settle(log.records) == [] and len(log.records) == kept
+
+
 @pytest.mark.parametrize("end", ["completed", "pruned"])
 def test_a_score_that_the_study_does_not_know_is_told(tmp_path: Path, space: Space, end: str) -> None:
     search = recording(space, RunDir(tmp_path))

@@ -93,7 +93,7 @@ def run_fidelity(
     settings = request.settings
     jobs = share_out(cpu_cores(), 1 if gpus() else 0, memory_bytes(), settings.jobs).jobs
     configs = draw(request.space, configurations, settings.seed)
-    with held(folder, f"Study {folder.name!r} is going on in another process; wait for it or end it."):
+    with held(folder, f"Study {folder.name!r}"):
         return _carry_out(request, folder, configs, min(jobs, configurations), tell)
 
 

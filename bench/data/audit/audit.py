@@ -18,6 +18,7 @@ from bench.data.splits import (
     Shares,
     SplitReport,
     assign_splits,
+    changes_since,
     describe,
     groups,
     report_given,
@@ -28,6 +29,7 @@ from bench.data.splits import (
 )
 from bench.errors import ConfigError
 from bench.invocation import typed
+from bench.numbers import joined
 from bench.run.documents import (
     AuditedSplits,
     AuditRecord,
@@ -38,6 +40,7 @@ from bench.run.documents import (
     PatientRule,
     SharedPatients,
 )
+from bench.run.folder import from_cells
 from bench.settings import RunSettings
 
 FORMAT = 2
@@ -86,9 +89,10 @@ def draw_splits(
     table, file = source.table if content is None else source.table.assign(content=content), taken or settings.splits
     reasons = dict(excluded or {})
     if taken is not None and not same_images(taken, table):
+        changes = changes_since(from_cells(pd.read_csv(taken, dtype=str, keep_default_na=False)), table)
         raise ConfigError(
-            f"The images at {source.path} are not those of the run: some are gone, or new; start a new run, or name "
-            "the place of its images by --data."
+            f"The images at {source.path} are not those of the run: {joined(changes)}; start a new run, or name the "
+            "place of its images by --data."
         )
     if file is not None:
         table, silent = take_over(file, table)

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.checksums import checksum
 from bench.invocation import in_output, resume, typed
 from bench.numbers import number
 from bench.report import names
-from bench.report.read.reading import Problems, arrays, document, missing, table, unreadable
+from bench.report.read.reading import Arrays, Problems, arrays, changed, document, missing, table, unreadable
 from bench.run import tables
 from bench.run.documents import (
     AuditRecord,
@@ -27,6 +29,10 @@ from bench.run.record import DataRecord, RunRecord
 from bench.search.parameters import GIVEN, PARAMETERS
 from bench.stats.metrics import BRIER_SUM, METRICS, Metric
 
+MAPS, TEXTS = ("maps", "randomised"), ("splits", "names")
+"""Arrays of an .npz file of images that hold a map of each image, or a text; others hold whole numbers."""
+KINDS = {"f": "floats", "U": "texts", "iu": "whole numbers"}
+"""By the kinds of NumPy."""
 UNTESTED = "it is written when the test split is opened under the present models"
 
 
@@ -109,6 +115,7 @@ class RunFiles:
         opened: whether there is an evaluation of the test split: evaluation.json is there, readable or not.
         outdated: whether that evaluation is of finalists that have been trained anew since; it is left out then.
         unfinished: whether a stage of the run has not come to its end.
+        changed: names of the files that are there, but not as the run wrote them.
     """
 
     record: RunRecord = field(default_factory=RunRecord)
@@ -136,6 +143,7 @@ class RunFiles:
     opened: bool = False
     outdated: bool = False
     unfinished: bool = False
+    changed: list[str] = field(default_factory=list)
     problems: Problems = field(default_factory=dict)
 
     @property
@@ -298,7 +306,28 @@ def read(run: RunDir) -> RunFiles:
         problems=problems,
     )
     _read_evaluation(run, files)
+    _compare(run, files)
     return files
+
+
+def _compare(run: RunDir, files: RunFiles) -> None:
+    """Note which files are not as the run wrote them, by the checksums in run.json, and by that of run.json itself."""
+    problems = files.problems
+    if said := run.changes_of_run:
+        changed(run.run, problems, said)
+        files.changed.append(run.run.name)
+    for path in run.pinned_files(files.record.pinned):
+        if not path.is_file():
+            problems.setdefault(path.name, f"{path.name} is gone, which the run wrote.")
+            continue
+        try:
+            same = checksum(path) == files.record.pinned[path.name]
+        except OSError as error:
+            unreadable(path, problems, error)
+            continue
+        if not same:
+            changed(path, problems)
+            files.changed.append(path.name)
 
 
 def _external(run: RunDir, problems: Problems) -> dict[str, ExternalRecord]:
@@ -386,31 +415,44 @@ def opened_in_vain(openings: int) -> str:
 
 
 def _images(run: RunDir, name: str, more: Sequence[str], problems: Problems, why: str) -> Images | None:
-    path = run.path / name
-    found = arrays(path, problems, ["images", *more], why)
-    if found is None:
-        return None
-    images = found["images"]
-    if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        wrong = f"images must have shape (n, H, W, 1 or 3), but got {images.shape}"
-    elif uneven := [key for key in more if len(found[key]) != len(images)]:
-        wrong = f"it must hold as many {uneven[0]} as images ({len(images)}), but holds {len(found[uneven[0]])}"
-    else:
-        ranks = tuple(int(rank) for rank in found.get("ranks", ()))
-        nameless = np.array([])
-        names = zip(found.get("splits", nameless).tolist(), found.get("names", nameless).tolist(), strict=True)
-        return Images(images.astype(np.uint8), ranks, found.get("maps"), found.get("randomised"), tuple(names))
-    unreadable(path, problems, ValueError(wrong))
-    return None
+    return arrays(run.path / name, problems, ["images", *more], why, partial(_images_of, more))
+
+
+def _images_of(more: Sequence[str], found: Arrays) -> Images:
+    """The images of an .npz file with what it has of each, arrays called ``more``."""
+    images = _pictures(found["images"], 4, "(n, H, W, 1 or 3)")
+    if uneven := [key for key in more if found[key].shape[:1] != images.shape[:1]]:
+        there = f"holds {len(found[uneven[0]])}" if found[uneven[0]].ndim else "holds no list of them"
+        raise ValueError(f"it must hold as many {uneven[0]} as images ({len(images)}), but {there}")
+    for key in more:
+        wanted = images.shape[:3] if key in MAPS else images.shape[:1]
+        kind = "f" if key in MAPS else "U" if key in TEXTS else "iu"
+        if found[key].shape != wanted or found[key].dtype.kind not in kind:
+            raise ValueError(f"{key} must be {KINDS[kind]} of shape {wanted}, but got {_told(found[key])}")
+    ranks = tuple(int(rank) for rank in found.get("ranks", ()))
+    names = zip(*(found[key].tolist() if key in found else [] for key in TEXTS), strict=True)
+    return Images(images, ranks, found.get("maps"), found.get("randomised"), tuple(names))
+
+
+def _pictures(found: npt.NDArray[Any], dimensions: int, shape: str) -> npt.NDArray[np.uint8]:
+    """An array of images; ValueError unless it has so many ``dimensions``, called ``shape``, and bytes for pixels."""
+    if found.ndim != dimensions or found.shape[-1] not in (1, 3) or found.dtype != np.uint8:
+        raise ValueError(f"images must be bytes of shape {shape}, but got {_told(found)}")
+    return found
+
+
+def _told(found: npt.NDArray[Any]) -> str:
+    return f"{found.dtype} of shape {found.shape}"
 
 
 def _gallery(run: RunDir, problems: Problems) -> Gallery | None:
-    found = arrays(run.augmentation, problems, ["policies", "images"], "no augmented images were drawn")
-    if found is None:
-        return None
-    policies, images = [str(name) for name in found["policies"]], found["images"]
-    if images.ndim != 5 or len(images) != len(policies) or images.shape[-1] not in (1, 3):
-        wrong = ValueError(f"images must have shape (n_policies, n_columns, H, W, 1 or 3), but got {images.shape}")
-        unreadable(run.augmentation, problems, wrong)
-        return None
-    return Gallery(policies, images.astype(np.uint8))
+    why = "no augmented images were drawn"
+    return arrays(run.augmentation, problems, ["policies", "images"], why, _gallery_of)
+
+
+def _gallery_of(found: Arrays) -> Gallery:
+    policies = found["policies"]
+    images = _pictures(found["images"], 5, "(n_policies, n_columns, H, W, 1 or 3)")
+    if policies.shape != images.shape[:1] or policies.dtype.kind != "U":
+        raise ValueError(f"policies must be {KINDS['U']} of shape {images.shape[:1]}, but got {_told(policies)}")
+    return Gallery(policies.tolist(), images)

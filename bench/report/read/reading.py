@@ -1,6 +1,8 @@
 """Reading one file of a run folder as far as it can be read, and one sentence in ``problems`` on what is wrong."""
 
 import json
+import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Sequence
@@ -22,11 +24,16 @@ Problems = dict[str, str]
 
 MOST_BYTES = 10**9
 """Of the arrays of one file, which are images of a few hundred pixels."""
-DAMAGED = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, RecursionError)
+DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, RecursionError),
+    *(TypeError, OverflowError, MemoryError, SyntaxError, AttributeError, struct.error),
+)
 """What an archive, or a document, that is damaged ends in, beside errors of reading and of values."""
 MOST_DROPPED = 6
 """Dropped parts of a document that are named."""
 
+Arrays = dict[str, npt.NDArray[Any]]
+"""By name."""
 Content = TypeVar("Content")
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -39,6 +46,12 @@ def first_line(error: Exception) -> str:
 def missing(path: Path, problems: Problems, why: str) -> None:
     """Note that ``path`` is not there."""
     problems[path.name] = f"{path.name} is missing: {why}."
+
+
+def changed(path: Path, problems: Problems, said: str = "") -> None:
+    """Add to what is wrong with ``path`` that it has another checksum than the run wrote down; ``said`` of it."""
+    said = said or f"{path.name} is not as the run wrote it: it was damaged or changed."
+    problems[path.name] = " ".join(filter(None, (problems.get(path.name), said)))
 
 
 def unreadable(path: Path, problems: Problems, error: Exception) -> None:
@@ -108,15 +121,32 @@ def table(
     return _guarded(path, problems, why, read)
 
 
-def arrays(path: Path, problems: Problems, needed: Sequence[str], why: str) -> dict[str, npt.NDArray[Any]] | None:
-    """The arrays ``needed`` of an .npz file; nothing in it is unpickled."""
+def arrays(
+    path: Path, problems: Problems, needed: Sequence[str], why: str, made: Callable[[Arrays], Content]
+) -> Content | None:
+    """What ``made`` makes of the arrays ``needed`` of an .npz file; nothing in it is unpickled.
 
-    def read() -> dict[str, npt.NDArray[Any]]:
+    ``made`` may raise what `_guarded` notes, such as ValueError, of arrays that mean nothing.
+    """
+
+    def read() -> Content:
         with zipfile.ZipFile(path) as archive:
-            size = sum(archive.getinfo(f"{name}.npy").file_size for name in needed)
-        if size > MOST_BYTES:
-            raise ValueError(f"its arrays would take {size:,} bytes")
+            members = [archive.getinfo(f"{name}.npy") for name in needed]
+            size = sum(one.file_size for one in members)
+            if size > MOST_BYTES:
+                raise ValueError(f"its arrays would take {size:,} bytes")
+            for one in members:
+                _check_header(archive, one)
         with np.load(path, allow_pickle=False) as content:
-            return {name: content[name] for name in needed}
+            return made({name: content[name] for name in needed})
 
     return _guarded(path, problems, why, read)
+
+
+def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse, by a ValueError, an array whose header claims more than there is: it would be made room for."""
+    with archive.open(member) as file:
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, kind = header[np.lib.format.read_magic(file)](file)
+    if min(shape, default=0) < 0 or math.prod(shape) * kind.itemsize > member.file_size:
+        raise ValueError(f"{member.filename} claims the shape {shape}, which {member.file_size:,} bytes do not hold")

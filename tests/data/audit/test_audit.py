@@ -748,7 +748,7 @@ def test_the_splits_of_a_file_are_those_that_count_as_given(clean, tmp_path):
 
 def test_a_run_whose_images_changed_is_not_resumed(clean, tmp_path):
     write_splits(tmp_path / "splits.csv", clean.table.iloc[1:])
-    with pytest.raises(ConfigError, match="are not those of the run"):
+    with pytest.raises(ConfigError, match=r"are not those of the run: .+ \(new\); start"):
         draw_splits(clean.source, settings_of(), taken=tmp_path / "splits.csv")
     write_splits(tmp_path / "splits.csv", clean.table)
     again, _ = draw_splits(clean.source, settings_of(seed=5), taken=tmp_path / "splits.csv")
