@@ -66,12 +66,12 @@ def summary(known: Known, present: Opening) -> LedgerRecord:
 
 def _of_evaluations(here: list[Opening], sharing: _Sharing, present: Opening, since: str) -> Iterator[str]:
     test = f"These {present.images} test images"
-    splits = f"test splits that hold up to {sharing.shared} of them{_altered(sharing)}"
+    splits = f"other test splits that share up to {sharing.shared} of these images{_altered(sharing)}"
     often = numbers.times(len(sharing.openings))
     if len(here) > 1:
         yield f"{test} have been opened {len(here)} times, {_runs(here, present)}: {OPTIMISTIC}"
         if sharing.openings:
-            yield f"{splits[0].upper()}{splits[1:]} besides others were opened {often}."
+            yield f"{splits[0].upper()}{splits[1:]} were opened {often}."
         return
     none = f"{test} are opened here; no other opening of just these is on record on this machine since {since}"
     yield f"{none}, but {splits} were opened {often} before: {OPTIMISTIC}" if sharing.openings else f"{none}."

@@ -105,6 +105,14 @@ class Cell:
     below: str = ""
     href: str = ""
 
+    @property
+    def token(self) -> bool:
+        """Whether it holds a path or a hash."""
+        return any(len(word) >= TOKEN for word in f"{self.text} {self.below}".split())
+
+
+TOKEN = 20
+"""Letters from which on a word is a path, a hash or the like, which may break anywhere."""
 
 LONG = 28
 """Letters from which on a column's title may break."""

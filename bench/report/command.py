@@ -4,11 +4,12 @@ import argparse
 import os
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -86,7 +87,7 @@ def open_report(options: argparse.Namespace) -> int:
     output = output_of(options)
     run = find_run(options.name, output) if options.name else newest(output)
     if run is None:
-        raise ConfigError(f"There is no run in {output} yet; `{typed('run')}` begins one, of the demo.")
+        raise ConfigError(_none_in(output))
     if not run.report.is_file():
         again = f"`{typed('report', run.name, *in_output(run.path.parent))}` renders it"
         when = "a run writes it once its search has begun" if is_held(run.path) else again
@@ -140,21 +141,47 @@ def list_runs(options: argparse.Namespace) -> int:
         print(as_json(rows))
         return 0
     cells = [[visible(cell) for cell in row.cells(now)] for row in rows]
-    if not sys.stdout.isatty():
+    piped = not sys.stdout.isatty()
+    if piped:
         print("\n".join("\t".join(row) for row in [COLUMNS, *cells]))
     elif rows:
         _print_table(COLUMNS, cells)
-    else:
-        print(visible(f"There is no run in {output} yet; `{typed('run')}` begins one, of the demo."))
+    if not rows:
+        print(visible(_none_in(output)), file=sys.stderr if piped else sys.stdout)
     return 0
 
 
+def _none_in(output: Path) -> str:
+    return f"There is no run in {output} yet; `{typed('run')}` begins one, of the demo."
+
+
+GAP = 3
+"""Spaces between two columns of the table."""
+
+
+def _unbroken(name: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """The heading and the cells of a column, of scores their words, which are what a line must hold."""
+    return [name, *(part for row in rows for part in (row[name].split() if name == "score" else [row[name]]))]
+
+
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for the terminal, without the columns that are empty."""
+    """A table for the terminal, without the columns that are empty, and the notes below it.
+
+    Scores alone take several lines; where the terminal is too narrow even so, ``data`` is left out, then ``age``.
+    """
+    console = Console(highlight=False)
+    by_name = [dict(zip(columns, row, strict=True)) for row in rows]
+    shown = [name for name in columns if name != "note" and any(row[name] for row in by_name)]
+    widths = {name: max(map(cell_len, _unbroken(name, by_name))) for name in shown}
+    for name in ("data", "age"):
+        if sum(widths.values()) + GAP * (len(widths) + 1) > console.width:
+            widths.pop(name, None)
     table = Table(box=box.SIMPLE_HEAD)
-    kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
-    for place in kept:
-        table.add_column(columns[place], overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(row[place]) for place in kept))
-    Console(highlight=False).print(table)
+    for name, width in widths.items():
+        table.add_column(name, overflow="fold", no_wrap=name != "score", min_width=width)
+    for row in by_name:
+        table.add_row(*(Text(row[name]) for name in widths))
+    console.print(table)
+    for row in by_name:
+        if row["note"]:
+            console.print(Text(f" {row['run']}: {row['note']}"))

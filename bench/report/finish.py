@@ -1,6 +1,6 @@
-"""The last touch to a page: links at its headings, first uses of terms, and names that would turn the reading round.
+"""The last touch to a page: links at headings, first uses of terms, names that turn the reading round, apostrophes.
 
-All three need the whole page: an address must be unique, a use the first, and a name may stand in any sentence.
+These need the whole page: an address must be unique, a use the first, and a name may stand in any sentence.
 """
 
 import re
@@ -11,6 +11,11 @@ from markupsafe import escape
 _HEADING = re.compile(r'<section id="(?P<section>[^"]+)"[^>]*>|<(?P<tag>h[234])>(?P<text>.*?)</(?P=tag)>', re.DOTALL)
 _TAG = re.compile(r"(<[^<>]+>)")
 _PROSE = ("p", "li", "figcaption")
+_VERBATIM = ("script", "style", "code", "pre")
+_NAMING = ("td", "th", "details")
+"""Elements that may hold nothing but a name from the data."""
+_APOSTROPHE = re.compile(r"(?<=\w)(?:'|&#39;)(?=\w)|(?<=s)(?:'|&#39;)(?=\s)")
+_PER_CENT = re.compile(r"(?<=\d) %")
 _VOID = ("meta", "link", "img", "input", "br", "hr")
 _TURNING = re.compile(
     "[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u0590-\u08ff\u200e\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufefe"
@@ -31,7 +36,7 @@ def finished(html: str, names: Iterable[str] = (), terms: Mapping[str, str] | No
     body, script, tail = body.rpartition("<script>")
     if not (opening and script):
         return html
-    body = isolated(explained(landed(anchored(body)), terms or {}), names)
+    body = typeset(isolated(explained(landed(anchored(body)), terms or {}), names))
     return f"{head}{opening}{body}{script}{tail}"
 
 
@@ -110,6 +115,18 @@ def explained(html: str, terms: Mapping[str, str]) -> str:
         return text
 
     return _in_texts(html, linked)
+
+
+def typeset(html: str) -> str:
+    """``html`` whose prose has curly apostrophes, and no line break before a per cent sign."""
+
+    def told(text: str, within: list[str]) -> str:
+        if not set(_VERBATIM).isdisjoint(within):
+            return text
+        text = _PER_CENT.sub("\N{NO-BREAK SPACE}%", text)
+        return text if not set(_NAMING).isdisjoint(within) else _APOSTROPHE.sub("’", text)
+
+    return _in_texts(html, told)
 
 
 def _in_texts(html: str, change: Callable[[str, list[str]], str]) -> str:

@@ -128,6 +128,7 @@ def forest(page: Page) -> Picture | Missing | None:
     if not len(drawn):
         return None
     told = {"rows": drawn, "name": name, "metric": metric, "level": page.level, "titles": files.titles}
+    told |= {"bounded": drawn[f"{name}_low"].notna().any()}
     told |= {"several": any(len(seeds) > 1 for seeds in drawn.get(f"seeds_{metric.name}", ()))}
     told |= {"left_out": rows[rows["backbone"] == UNDRAWN].to_dict("records")}
     alt, caption = paragraphs("forest.txt.j2", **told)
@@ -202,4 +203,12 @@ def description(files: RunFiles, headline: str, shown: Iterable[Tile]) -> str:
         f"{tile.label} {tile.value} ({tile.detail})" if tile.detail else f"{tile.label} {tile.value}" for tile in shown
     )
     backbones = numbers.joined(map(files.title, files.backbones))
-    return sentence("description.txt.j2", headline=headline, told=told, backbones=backbones, classes=files.classes)
+    return sentence(
+        "description.txt.j2",
+        headline=headline,
+        told=told,
+        backbones=backbones,
+        classes=files.classes,
+        random=summary.began_at_random(files),
+        synthetic=summary.is_synthetic(files),
+    )

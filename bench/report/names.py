@@ -5,9 +5,9 @@ from itertools import groupby
 from typing import Any
 
 from bench.numbers import DASH as DASH
+from bench.numbers import count, short, text
 from bench.numbers import joined as joined
 from bench.numbers import present as present
-from bench.numbers import short, text
 from bench.run.record import RunRecord
 from bench.search.parameters import GIVEN, PARAMETERS, network_title
 from bench.stats.calibration import INTERCEPT, TEMPERATURE, VECTOR, CalibrationMap
@@ -81,9 +81,11 @@ def parameter(name: str) -> str:
 
 
 def setting(value: Any) -> str:
-    """A setting in words: lists in one line, nothing as a dash."""
+    """A setting in words: lists in one line, thousands of whole numbers separated, nothing as a dash."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, int):
+        return count(value)
     if isinstance(value, list | tuple):
         return ", ".join(map(setting, value)) or "none"
     if isinstance(value, dict):
@@ -92,8 +94,9 @@ def setting(value: Any) -> str:
 
 
 def settings(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
-    """Settings in words by their titles, each of which begins with ``before``."""
-    return {f"{before}{key}".replace("_", " "): setting(value) for key, value in values.items()}
+    """Settings in words by their titles, each of which begins with ``before``; seeds as they are typed."""
+    shown = {key: str(value) if key.endswith("seed") and present(value) else value for key, value in values.items()}
+    return {f"{before}{key}".replace("_", " "): setting(value) for key, value in shown.items()}
 
 
 def hardware(record: RunRecord, before: str = "") -> dict[str, str]:

@@ -102,7 +102,7 @@ def banners(files: RunFiles) -> list[Banner]:
         found=verdict.verdict(files),
         random=began_at_random(files),
         doubted={name: one for name, one in (files.record.weights.checked or {}).items() if one.doubtful},
-        synthetic=files.about_data.synthetic or files.about_data.source == "demo",
+        synthetic=is_synthetic(files),
         shared=tables_data.shared_patients(files.splits),
     )
     found = []
@@ -110,6 +110,11 @@ def banners(files: RunFiles) -> list[Banner]:
         title, _, text = one.removeprefix("! ").partition(". ")
         found.append(Banner(title, text, grave=one.startswith("! ")))
     return found
+
+
+def is_synthetic(files: RunFiles) -> bool:
+    """Whether a program drew the images."""
+    return bool(files.about_data.synthetic) or files.about_data.source == "demo"
 
 
 def began_at_random(files: RunFiles) -> bool:

@@ -1,5 +1,7 @@
 """What is wrong with a page as a browser shows it; every check returns sentences, none where all is well."""
 
+import re
+import zlib
 from typing import Any
 
 from visits import Visit
@@ -8,6 +10,9 @@ PRINTED_WIDTH, PRINTED_HEIGHT = 680, 1009
 """Pixels of an A4 page within margins of 15 mm."""
 LANDSCAPE = 1031
 """Pixels across a page that is turned, within margins of 12 mm."""
+
+_INK = re.compile(rb"([\d.]+) ([\d.]+) ([\d.]+) rg\b")
+"""The colour that a PDF fills with from there on."""
 
 _NAME = "const name = (e) => e.outerHTML.replace(/base64,[^\"]*/, '').slice(0, 160);"
 
@@ -145,6 +150,24 @@ def printed(visit: Visit) -> list[str]:
         wrong += [f"{width} px: {what}" for what in visit.ask(script % _NAME, [PRINTED_HEIGHT, LANDSCAPE])]
     visit.see(1440)
     return wrong
+
+
+def headed(visit: Visit) -> list[str]:
+    """Printed pages on which a table to sort stands without its heading; the two are told apart by their colours."""
+    colours = {"thead": (1, 2, 3), "tbody": (4, 5, 6)}
+    inks = [f".sortable {part} * {{color: rgb{colour} !important}}" for part, colour in colours.items()]
+    visit.page.add_style_tag(content="\n".join(inks))
+    document = visit.page.pdf(format="A4", prefer_css_page_size=True)
+    drawn = []
+    for stream in re.findall(rb"stream\r?\n(.*?)endstream", document, re.DOTALL):
+        try:
+            text = zlib.decompressobj().decompress(stream)
+        except zlib.error:  # a picture, say
+            continue
+        inked = {tuple(round(255 * float(part)) for part in ink) for ink in re.findall(_INK, text)}
+        drawn.append([colour in inked for colour in colours.values()])
+    bodies = [heading for heading, body in drawn if body]
+    return [] if all(bodies) else [f"{bodies.count(False)} of {len(bodies)} printed pages lack the heading"]
 
 
 def axe(visit: Visit) -> list[str]:

@@ -75,6 +75,15 @@ def test_print_keeps_figures_whole(name: str, reports: "Reports", visit: Open) -
     assert report.complaints == []
 
 
+def test_a_long_table_has_its_heading_on_every_printed_page(reports: "Reports", visit: Open) -> None:
+    import checks
+
+    report = visit(reports["whole"])
+    report.unfold()
+    assert checks.headed(report) == []
+    assert report.complaints == []
+
+
 def test_a_telephone_stacks_panels_and_keeps_the_first_column(reports: "Reports", visit: Open) -> None:
     report = visit(reports["whole"], 390)
     report.unfold()

@@ -120,7 +120,9 @@ def test_resized_and_recompressed_images_are_known(data: Path, tmp_path: Path) -
     opened(*make(tmp_path / "reports" / "one", settings_for(data)))
     found = opened(*make(tmp_path / "reports" / "two", settings_for(altered(data))))
     assert (found.this_split, found.overlapping, found.shared_images, found.altered_images) == (1, 1, N // 2, N // 2)
-    assert "hold up to 12 of them (12 of these resized or recompressed) were opened once before" in found.sentence
+    assert (
+        "share up to 12 of these images (12 of these resized or recompressed) were opened once before" in found.sentence
+    )
 
 
 def test_a_split_drawn_anew_shares_images(data: Path, tmp_path: Path) -> None:

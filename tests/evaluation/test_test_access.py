@@ -167,7 +167,9 @@ def test_another_split_of_the_same_data_is_told_apart(table: Any, facts: Any, im
         opened = SealedTest(splits, facts, images, run, Ledgers((tmp_path / "cache",))).open()
         found = summary(opened.known, opened.opening).content()
     assert (found["this_split"], found["overlapping"], found["shared_images"], found["this_data"]) == (1, 1, 1, 2)
-    assert found["sentence"].startswith(f"{NONE}, but test splits that hold up to 1 of them were opened once before")
+    assert found["sentence"].startswith(
+        f"{NONE}, but other test splits that share up to 1 of these images were opened once before"
+    )
     assert all("sample" not in one for one in found["openings"])
 
 
@@ -183,7 +185,7 @@ def test_a_split_that_shares_images_is_known_whatever_else_has_changed(
         opened = SealedTest(splits, facts, stored, run, Ledgers((tmp_path / "cache",))).open()
     found = summary(opened.known, opened.opening).content()
     assert (found["this_split"], found["this_data"], found["shared_images"]) == (1, 1, 1)
-    assert "test splits that hold up to 1 of them" in found["sentence"]
+    assert "test splits that share up to 1 of these images" in found["sentence"]
 
 
 def test_splits_of_the_same_data_that_share_no_image(table: Any, facts: Any, images: Any, tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ def test_every_part_of_the_audit_is_shown(run: RunDir) -> None:
         "Good Constant images No image is of one value only.",
         "truncated 2 1 1",
         "2 images that could not be used train/NORMAL/out-0.jpeg: 12 bytes are missing",
-        "1 group of exact duplicates, 1 group of near ones and 1 group of altered ones: 1 with conflicting labels, "
-        "2 across splits",
+        "1 group of exact duplicates, 1 group of near ones and 1 group of altered ones. Of these, 1 group has "
+        "conflicting labels, and 2 lie across splits.",
         "altered NORMAL Crosses: train and val 2 train/NORMAL/left.jpeg val/NORMAL/right.jpeg (mirrored)",
         "near, 3 bits apart Conflict: NORMAL and PNEUMONIA Crosses: train and test 2 train/NORMAL/copy.jpeg",
         "By patient ID, that makes 2,790 patients; by split group, 2,700. There are two readings because",

@@ -724,7 +724,7 @@ def test_a_run_of_an_earlier_version_expects_nothing_of_its_threshold(run: RunDi
 def test_whether_tuning_was_worth_it_is_left_to_the_internal_test(run: RunDir) -> None:
     told = words(run).partition("Was tuning worth it? Trained in the same way,")[2]
     told = told.partition("On the internal test The internal test")[0]
-    assert "only the internal test can decide. On test: " in told
+    assert "only the internal test can decide. On the internal test. " in told
     assert "gained" not in told and "lost" not in told
 
 

@@ -24,6 +24,7 @@ from bench.report.palette import MUTED
 from bench.report.read.files import read
 from bench.report.sections import winner as section_winner
 from bench.report.tables import models as tables_models
+from bench.report.templating import paragraphs
 from bench.run.folder import RunDir
 from bench.run.tables import COMPARISONS
 from bench.stats.metrics import METRICS
@@ -81,6 +82,15 @@ def test_pairs_are_coloured_by_their_verdict_and_not_by_their_interval() -> None
     bars = [line.get_color() for line in ax.lines if np.allclose(line.get_xdata(), [0.001, 0.04])]
     blue = figures_comparison.TOLD_APART
     assert bars == [blue, blue, MUTED, MUTED]
+
+
+@pytest.mark.parametrize("low", [0.9, None])
+def test_the_forest_speaks_of_intervals_where_it_has_any(low: float | None) -> None:
+    rows = pd.DataFrame({"title": ["VGG16"], "test_auc": [0.92], "test_auc_low": [low], "test_auc_high": [low]})
+    told = {"rows": rows, "name": "test_auc", "metric": METRICS["auc"], "level": "95 %", "bounded": low is not None}
+    said = paragraphs("forest.txt.j2", **told, several=False, left_out=[], titles={})
+    assert ["interval" in one for one in said] == 2 * [low is not None]
+    assert "internal test with 95" in said[1] or "internal test; baselines" in said[1]
 
 
 def test_every_seed_is_drawn_below_its_model() -> None:
@@ -205,11 +215,24 @@ def test_numbers_on_the_pareto_front_do_not_overprint() -> None:
     seconds, score = [10.0, 10.1, 10.2, 20.0, 40.0], [0.9, 0.9001, 0.9002, 0.95, 0.99]
     ax.scatter(seconds, score)
     front = pd.DataFrame({"trial": range(5), "seconds": seconds, "score": score})
-    figures_search._name(ax, front, -1)
+    figures_search._name(ax, front, front[["seconds", "score"]], -1)
     figure.draw_without_rendering()
     assert [text.get_text() for text in ax.texts] == ["0, 1, 2", "3", "4"]
     boxes = [text.get_window_extent() for text in ax.texts]
     assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_number_on_the_front_does_not_stand_beside_the_point_of_another_trial(side: int) -> None:
+    figure, (ax,) = palette.new_figure(5.2, 3.7)
+    every = pd.DataFrame({"seconds": [1.0, 1.0, 9.0], "score": [0.99, 0.99 + side * 0.002, 0.99 + side * 0.06]})
+    ax.scatter(every["seconds"], every["score"])
+    figures_search._name(ax, every.head(1).assign(trial=12), every, side)
+    figure.draw_without_rendering()
+    (label,) = ax.texts
+    box, (own, other) = label.get_window_extent(), ax.transData.transform(every.to_numpy())[:2]
+    middle = (box.y0 + box.y1) / 2
+    assert abs(middle - own[1]) < abs(middle - other[1]), "nearer to its own"
 
 
 def test_a_narrow_screen_stacks_the_panels_of_a_figure_and_leaves_nothing_out() -> None:

@@ -15,6 +15,7 @@ from bench.report.answers import Answers
 from bench.report.page import Page
 from bench.report.palette import looks
 from bench.report.read.files import read
+from bench.report.sections import provenance
 from bench.run.folder import RunDir
 
 RENDERED = ()
@@ -168,6 +169,35 @@ def test_the_page_leads_from_lights_and_terms_to_what_they_mean(run: RunDir) -> 
     assert page.named("h4") and "</h" not in page.text, "headings of parts stand one level lower"
 
 
+@pytest.mark.parametrize(
+    ("weights", "source", "said"),
+    [
+        ("imagenet", "folder", "Pretrained networks compared on medical images: "),
+        ("random", "folder", "Networks with random weights compared on medical images: "),
+        ("imagenet", "demo", "Pretrained networks compared on synthetic images: "),
+    ],
+)
+def test_a_link_to_the_page_says_what_was_compared(run: RunDir, weights: str, source: str, said: str) -> None:
+    record = json.loads(run.run.read_text(encoding="utf-8"))
+    data = {**record["data"], "source": source, "synthetic": source == "demo"}
+    edit_json(run.run, data=data, weights={"kind": weights}, settings={**record["settings"], "weights": weights})
+    told = first_screen.description(read(run), "Done", [])
+    assert told.startswith(f"Done. {said}")
+
+
+def test_a_model_that_is_not_in_the_folder_is_named_by_its_hash(run: RunDir) -> None:
+    run.best_model.unlink(missing_ok=True)
+    change(run, "finalists.csv", sha256="ab" * 32)
+    page = page_of(run)
+    made = str(provenance.provenance(page).blocks[0])
+    winner, told = page.files.title(page.files.chosen), Answers(page)
+    assert f"The model, {winner}, is not in this folder: best_model.h5, SHA-256 {'ab' * 32}, was moved" in made
+    assert told("availability") == f"best_model.h5 is not in this folder; SHA-256 {'ab' * 32}."
+    run.best_model.write_bytes(b"")
+    assert "is not in this folder" not in str(provenance.provenance(page).blocks[0])
+    assert told("availability").startswith("best_model.h5 and best_model.json lie beside this report; SHA-256 ")
+
+
 def test_headings_get_addresses_of_their_own() -> None:
     made = finish.anchored('<section id="a"><h2>A</h2><h3>One &amp; two</h3><h3>One &amp; two</h3></section>')
     assert '<h2>A<a class="anchor" href="#a"' in made
@@ -182,6 +212,17 @@ def test_names_from_right_to_left_turn_nothing_round() -> None:
     assert f"Image <bdi>{name}</bdi> and <bdi>\x1b[31m</bdi> of <b>a</b>" in made
     assert f'title="{name}"' in made, "no element within an attribute"
     assert finish.isolated("<p>plain</p>", ["plain"]) == "<p>plain</p>"
+
+
+def test_prose_has_curly_apostrophes_and_names_and_commands_stay_as_they_are() -> None:
+    made = finish.typeset(
+        "<p>Wilson's, Barrett&#39;s and the trials' 95 % level, <code>it's 5 %</code></p>"
+        "<td>Barrett&#39;s, 80 % power</td>"
+    )
+    assert made == (
+        "<p>Wilson’s, Barrett’s and the trials’ 95\N{NO-BREAK SPACE}% level, <code>it's 5 %</code></p>"
+        "<td>Barrett&#39;s, 80\N{NO-BREAK SPACE}% power</td>"
+    )
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -151,7 +151,7 @@ def test_a_run_in_the_middle_of_its_search(tmp_path: Path) -> None:
     assert f"python run_bench.py --resume xray --output {tmp_path}" in text
     assert f"python -m bench compare --limit xray --output {tmp_path}" in text
     assert "needs at least 8 trials with comparable scores" in text
-    assert "best_model.h5 is missing" in text
+    assert "There is no best_model.h5 yet" in text
 
 
 def test_an_empty_folder_renders(tmp_path: Path) -> None:

@@ -255,6 +255,9 @@ def test_the_cost_figure_names_the_front_and_is_logarithmic_where_costs_differ_m
     words = texts(figures_search.cost(trials(), AUC, LOOKS))
     assert "(s, logarithmic)" in words and "stopped early" in words
     assert re.search(r"(^| )0 \| 4 \|", words), "trials 0 and 4"
+    assert "Pareto front" in words
+    alone = texts(figures_search.cost(trials(seconds=[20.0, 19.0, 30.0, 18.0, 1.0]), AUC, LOOKS))
+    assert "Pareto front" not in alone, "one point is no line"
     alike = trials(seconds=[20.0, 19.0, 30.0, 18.0, 60.0])
     assert "logarithmic" not in texts(figures_search.cost(alike, AUC, LOOKS))
 
@@ -359,7 +362,10 @@ def test_every_part_of_the_search_is_there(run: RunDir) -> None:
         ),
         ({"settled": {"chance": 0.0, "trials": 24}}, "the trials that were left were running already."),
         ({"settled": {"chance": 0.21}}, "would not have ended it earlier: the chance that one of the trials left"),
-        ({"settled": {}}, "that takes 20 trials with a score, 5 of each backbone, and every point of the space"),
+        (
+            {"settled": {}},
+            "it waits for at least 20 trials with a score, 5 of each backbone among them, and for every",
+        ),
     ],
 )
 def test_how_the_search_ended_and_when_it_would_have(run: RunDir, search: dict[str, Any], expected: str) -> None:

@@ -68,6 +68,11 @@ def test_moments_are_given_in_utc() -> None:
     assert numbers.moment("yesterday") == "yesterday"
 
 
+def test_settings_have_their_thousands_separated_and_seeds_stay_as_they_are_typed() -> None:
+    told = names.settings({"max_pixels": 100_000_000, "split_seed": 1234567, "ema_momentum": None, "images": True})
+    assert told == {"max pixels": "100,000,000", "split seed": "1234567", "ema momentum": names.DASH, "images": "yes"}
+
+
 def test_metric_titles_inside_a_sentence() -> None:
     assert [names.metric_words(METRICS[name]) for name in ("auc", "log_loss", "f1")] == [
         "ROC AUC",

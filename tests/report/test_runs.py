@@ -163,6 +163,9 @@ def test_where_there_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert listed(tmp_path / "nowhere") == []
     assert main(["list", "--output", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == []
+    assert main(["list", "--output", str(tmp_path / "nowhere")]) == 0
+    told = capsys.readouterr()
+    assert told.out.split() == list(COLUMNS) and told.err.startswith("There is no run in ")
     assert main(["open", "--output", str(tmp_path)]) == 2
     assert "There is no run in" in capsys.readouterr().err
 
@@ -175,6 +178,20 @@ def test_the_table_of_a_terminal_has_the_filled_columns(
     assert main(["list"]) == 0
     told = capsys.readouterr().out
     assert all(word in told for word in ("run", "score", "xray", "finished", "test ROC AUC")) and "note" not in told
+
+
+def test_a_narrow_terminal_breaks_no_word_and_notes_have_lines_of_their_own(
+    output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = RunDir(Path(shutil.copytree(output / "xray", output / "a-run-with-a-long-name-of-2026")))
+    (failed.path / "evaluation.json").write_text("{")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["list"]) == 0
+    told = capsys.readouterr().out
+    assert set(" ".join(the(output)[1:]).split()) <= set(told.split()), "the score is broken between words alone"
+    assert {"a-run-with-a-long-name-of-2026", "finished"} <= set(told.split())
+    assert any(line.startswith(f" {failed.name}: evaluation.json could not be read") for line in told.splitlines())
 
 
 # open

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -243,22 +244,27 @@ def cost(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
         ax.yaxis.set_major_locator(MaxNLocator(6))
         unit = f"{unit}, logarithmic"
     points(ax, scored, "seconds", metric, looks)
-    if len(front):
+    if len(front) > 1:
         ax.plot(front["seconds"], front["score"], drawstyle="steps-post", color=INK, linewidth=1.4, zorder=1)
     ax.margins(x=0.06, y=0.1)
-    _name(ax, front.tail(MOST_LABELS), -1 if metric.higher_is_better else 1)
+    _name(ax, front.tail(MOST_LABELS), scored[["seconds", column(metric)]], -1 if metric.higher_is_better else 1)
     ax.set(xlabel=f"Wall-clock time of the trial ({unit})", ylabel=score_label(metric))
-    _legend(figure, scored, looks, _FRONT)
+    _legend(figure, scored, looks, *([_FRONT] if len(front) > 1 else []))
     return figure
 
 
-def _name(ax: Axes, front: pd.DataFrame, side: int) -> None:
-    """The numbers of the trials on the front, below the line (``side`` -1) or above it, where no line passes.
+def _name(ax: Axes, front: pd.DataFrame, every: pd.DataFrame, side: int) -> None:
+    """The numbers of the trials on the front, where no line passes and no point of ``every`` trial lies.
 
-    Those whose numbers would overprint share one label, at the last of them.
+    That is to the right below (``side`` -1) or above the line, else to the left on its other side. Numbers that would
+    overprint share one label, at the last of them.
     """
     ax.autoscale_view()
-    axes_points = ax.transAxes.inverted().transform(ax.transData.transform(front[["seconds", "score"]].to_numpy()))
+
+    def in_axes(values: pd.DataFrame) -> npt.NDArray[np.float64]:
+        return np.asarray(ax.transAxes.inverted().transform(ax.transData.transform(values.to_numpy())))
+
+    axes_points, others = in_axes(front[["seconds", "score"]]), in_axes(every)
     groups: list[list[int]] = []
     for place, (x, y) in enumerate(axes_points):
         last = axes_points[groups[-1][0]] if groups else None
@@ -271,8 +277,15 @@ def _name(ax: Axes, front: pd.DataFrame, side: int) -> None:
         rows = front.iloc[group]
         text = ", ".join(f"{trial:.0f}" for trial in rows["trial"])
         at = (rows["seconds"].iloc[-1], rows["score"].iloc[-1])
-        align = "top" if side < 0 else "bottom"
-        ax.annotate(text, at, (5, 5 * side), textcoords="offset points", va=align, fontsize=8.5, color=INK)
+        within = (others - axes_points[group[-1]]) / (0.03 + 0.017 * len(text), 0.09)  # a label of width and height 1
+        way = next((way for way in (1, -1) if not _any_beside(within * (way, way * side))), 1)
+        shown: dict[str, Any] = {"ha": "left" if way > 0 else "right", "va": "bottom" if way * side > 0 else "top"}
+        ax.annotate(text, at, (5 * way, 5 * way * side), textcoords="offset points", fontsize=8.5, color=INK, **shown)
+
+
+def _any_beside(places: npt.NDArray[np.float64]) -> bool:
+    """Whether a point lies in a label of width and height 1, or above or below its near end; its own is at 0."""
+    return bool(((places > (-0.2, 0.1)) & (places < 1)).all(axis=1).any())
 
 
 def _logarithmic(ax: Axes, show: Callable[[float], str]) -> None:

@@ -305,4 +305,5 @@ def _over_seeds(comparisons: pd.DataFrame) -> bool:
 def _pair_table(page: Page, rows: pd.DataFrame, metric: Metric) -> Table:
     ignoring = " (ignores that images share patients)" if page.several_images else ""
     by = " by patients, one seed each" if _over_seeds(rows) else ignoring
-    return table("compared", rows, level=page.level, metric=metric.title, by=by)
+    corrected = ", Holm-corrected" if len(rows) > 1 else ""
+    return table("compared", rows, level=page.level, metric=metric.title, by=by, corrected=corrected)

@@ -8,6 +8,7 @@ import pandas as pd
 from bench import numbers
 from bench.invocation import resume, typed
 from bench.report import names
+from bench.report.answers import Facts
 from bench.report.blocks import Section, Table, pairs, table
 from bench.report.page import Page
 from bench.run.plans import changes
@@ -27,6 +28,8 @@ def provenance(page: Page) -> Section:
         record=record,
         resume=resume(page.run.name, page.run.path.parent),
         exported=page.run.best_model.exists(),
+        winner=page.files.title(record.winner.backbone) if record.winner else "",
+        model_hash=Facts(page).model_hash,
         classes=json.dumps(page.files.classes, ensure_ascii=False),
         predict=typed("predict"),
         openings=_openings,

@@ -299,8 +299,8 @@ def primary(comparisons: Frame, title: Callable[[str], str]) -> dict[str, str]:
 
 
 def _each_seed(row: dict[Any, Any]) -> str:
-    """The score of every seed of a pair; empty in tables from before they were kept."""
-    return " / ".join(", ".join(map(numbers.spread, side)) for side in _sides(row))
+    """The score of every seed of a pair, a line for each of the two; empty in tables from before they were kept."""
+    return ";\n".join(", ".join(map(numbers.spread, side)) for side in _sides(row))
 
 
 def _sides(row: dict[Any, Any]) -> list[list[float]]:
