@@ -33,7 +33,6 @@ from bench.external.copies import KnownImages
 from bench.external.opened import open_images
 from bench.external.place import ALONE, RECORD, free_folder, whole_or_nothing
 from bench.external.samples import Sample, differences, internal_sample
-from bench.models.export import in_one_shape
 from bench.report.external.page import render_external
 from bench.reuse.command import banner
 from bench.reuse.model import ReusableModel
@@ -167,7 +166,7 @@ def external_test(wanted: Wanted, output: Path, screen: Screen) -> tuple[Path, E
         the folder of the test, and what external.json says.
 
     Raises:
-        ConfigError: if the images cannot be used; nothing is predicted then.
+        ConfigError: if the images or the model cannot be used; nothing is predicted then.
         OSError: if no ledger can be written; nothing is predicted then.
     """
     known = KnownImages.of_run(wanted.model.run)
@@ -261,12 +260,12 @@ def _watched(wanted: Wanted, images: _Images) -> TestImages:
 def _predict(model: ReusableModel, images: _Images, screen: Screen) -> _Seen:
     """The network's own probabilities, and in what images are unlike those of training, batch by batch."""
     rows, stored, training = images.rows, images.stored.sizes[model.input.height].open(), model.card.training
-    forward, scores, unlike = model.forward, [], []
+    scores, unlike = [], []
     facts = images.each_fact()
     with screen.counting("Images classified", len(rows)) as advance, without_chatter():
         for start in range(0, len(rows), BATCH):
             pixels = in_channels(np.asarray(stored[rows[start : start + BATCH]]), model.input.channels)
-            outputs = in_one_shape(forward, pixels, BATCH)
+            outputs = model.outputs(pixels, BATCH)
             scores.append(outputs[0])
             distances: list[float | None] = [None] * len(pixels)
             if len(outputs) > 1 and training and training.features:

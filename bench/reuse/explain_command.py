@@ -45,7 +45,7 @@ def explain_images(options: argparse.Namespace) -> int:
     """Draw, and say where.
 
     Raises:
-        ConfigError: if there is no such model, an image cannot be read or the folder cannot be written.
+        ConfigError: if there is no such model, it gives no probabilities, an image cannot be read or the folder cannot be written.
     """
     from bench.reuse.command import banner
     from bench.reuse.explain import explain, pictures
@@ -59,7 +59,7 @@ def explain_images(options: argparse.Namespace) -> int:
     model = load_model(options.model, output_of(options), pixels_of(options))
     pictures(model, options.images, folder)
     with without_chatter():
-        _ = model.network
+        _ = model.forward
     for line in banner(model):
         print(visible(line), file=sys.stderr)
     images, facts = model.read(options.images)

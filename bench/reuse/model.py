@@ -34,6 +34,8 @@ Paths = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
 """Several paths, or one."""
 MOST_SIDE = 10_000
 """Pixels of an image's side that a model may ask for."""
+FROM_ONE = 1e-3
+"""How far the sum of an image's probabilities may be from 1."""
 LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError)
 """What Keras raises at a file that it cannot make a network of."""
 
@@ -111,10 +113,30 @@ class ReusableModel:
 
     @cached_property
     def forward(self) -> Any:
-        """The network, with its pooled features as a second output where the card tells how far they may lie."""
+        """The network, with its pooled features as a second output where the card tells how far they may lie.
+
+        Raises:
+            ConfigError: if it cannot be loaded, or gives no probabilities of an image of noise.
+        """
         known = self.card.training
         both = with_pooled(self.network) if known and known.features else None
-        return self.network if both is None else both
+        found = self.network if both is None else both
+        noise = np.random.default_rng(0).integers(0, 256, (1, *self.network.input_shape[1:]), dtype=np.uint8)
+        _check_probabilities(in_one_shape(found, noise, 1)[0], self.path)
+        return found
+
+    def outputs(self, images: npt.NDArray[np.uint8], size: int) -> list[npt.NDArray[np.float32]]:
+        """What `forward` gives for at most ``size`` images of shape (n_images, side, side, channels).
+
+        Returns:
+            probabilities, shape (n_images, n_classes), and maybe pooled features, shape (n_images, n_features).
+
+        Raises:
+            ConfigError: as `forward`, and if the network gives no probabilities of these images.
+        """
+        found = in_one_shape(self.forward, images, size)
+        _check_probabilities(found[0], self.path)
+        return found
 
     def read(self, paths: Paths) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
         """Images decoded, windowed and resized by the code that training used.
@@ -141,7 +163,7 @@ class ReusableModel:
             float32 array of shape (n_images, n_classes), rows sum to 1.
 
         Raises:
-            ConfigError: if the images have another shape than the network takes.
+            ConfigError: if the images have another shape than the network takes, or it gives no probabilities.
         """
         side, channels = self.input.height, self.input.channels
         if images.shape[1:] != (side, side, channels):
@@ -153,7 +175,7 @@ class ReusableModel:
             return np.empty((0, len(self.classes)), np.float32)
         size = min(BATCH, len(images))
         starts = range(0, len(images), size)
-        return np.concatenate([in_one_shape(self.network, images[at : at + size], size)[0] for at in starts])
+        return np.concatenate([self.outputs(images[at : at + size], size)[0] for at in starts])
 
     def predict(
         self,
@@ -301,6 +323,21 @@ def _check_network(network: Any, path: Path, card: ModelCard | None) -> None:
         raise ConfigError(
             f"{path} takes {entered[1]} pixels and {entered[3]} channel(s), but its card states {card.input.height} "
             f"and {card.input.channels}; it is the card of another model."
+        )
+
+
+def _check_probabilities(found: npt.NDArray[np.float32], path: Path) -> None:
+    """Refuse, by a ConfigError, outputs of shape (n_images, n_classes) that are no probabilities."""
+    wrong = ""
+    if not np.isfinite(found).all():
+        wrong = "some are not finite"
+    elif (found < 0).any():
+        wrong = f"the lowest is {found.min():.3g}"
+    elif (away := np.abs(found.sum(axis=1, dtype=np.float64) - 1)).max() > FROM_ONE:
+        wrong = f"those of an image add up to {found[away.argmax()].sum():.3g}"
+    if wrong:
+        raise ConfigError(
+            f"{path} gives no probabilities ({wrong}); one for each class, from 0 to 1 and 1 in all, is accepted."
         )
 
 

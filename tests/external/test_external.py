@@ -343,6 +343,14 @@ def test_what_no_test_can_be_made_of_is_refused_before_anything_is_predicted(
     assert not Path("reports/xray/external").exists()
 
 
+def test_a_model_that_gives_no_probabilities_is_refused_before_the_ledger_has_its_line(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.reuse.model.in_one_shape", lambda *_: [np.array([[3.0, -1.0]], np.float32)])
+    assert "gives no probabilities" in refusal(capsys, "evaluate", "xray", "--data", "outside")
+    assert not Path("reports/xray/external/outside").exists() and not machine_folder().exists()  # type: ignore[union-attr]
+
+
 def test_the_moved_images_of_a_sealed_run_open_its_own_test_split(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[tuple[str, bool]] = []
     monkeypatch.setattr(request, "taken_up", lambda run, changed: changed["data"])

@@ -465,6 +465,29 @@ def held(**changes: Any) -> Callable[[Path], None]:
     return changed(edit)
 
 
+def weights(value: float) -> Callable[[Path], None]:
+    """All weights of the head are the ``value``."""
+
+    def edit(file: Any) -> None:
+        def fill(_: str, one: Any) -> None:
+            if isinstance(one, h5py.Dataset):
+                one[...] = value
+
+        file["model_weights/probabilities"].visititems(fill)
+
+    return changed(edit)
+
+
+def logits(path: Path) -> None:
+    """The head has no softmax."""
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        (head,) = (one for one in config["config"]["layers"] if one["config"]["name"] == "probabilities")
+        head["config"]["activation"] = "linear"
+        file.attrs["model_config"] = json.dumps(config)
+    weights(2.0)(path)
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no model": (lambda path: path.write_bytes(b"no model"), "is no model of a run that can be loaded"),
     "weights alone": (changed(lambda file: file.attrs.__delitem__("model_config")), "is no model of a run that can be"),
@@ -473,6 +496,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link": (
         changed(lambda file: file.__setitem__("x", h5py.ExternalLink("secret.h5", "/v"))), "a link to another place"
     ),
+    "weights of NaN": (weights(np.nan), "other.h5 gives no probabilities (some are not finite)"),
+    "logits": (logits, "other.h5 gives no probabilities (the lowest is -"),
     "other channels": (held(input={"height": SIZE, "width": SIZE, "channels": 3}), "it is the card of another model"),
     "other classes": (held(classes=["a", "b", "c"], threshold=None), "it is the card of another model"),
     "damaged metadata": (held(classes=7), "holds metadata of this suite that cannot be read"),
@@ -514,6 +539,24 @@ def test_what_cannot_be_done_is_one_sentence(
     found = capsys.readouterr()
     (line,) = found.err.splitlines()
     assert line.startswith(f"error: {said}") and found.out == ""
+
+
+@pytest.mark.parametrize(
+    ("outputs", "why"),
+    [
+        ([[0.4, 0.6], [0.9, 0.6]], "those of an image add up to 1.5"),
+        ([[-0.5, 1.5]], "the lowest is -0.5"),
+        ([[0.0, np.inf]], "some are not finite"),
+    ],
+)
+def test_outputs_that_are_no_probabilities_are_refused(
+    monkeypatch: pytest.MonkeyPatch, outputs: list[list[float]], why: str
+) -> None:
+    monkeypatch.setattr("bench.reuse.model.in_one_shape", lambda *_: [np.array(outputs, np.float32)])
+    model = ReusableModel(Path("other.h5"))
+    model.__dict__["forward"] = None
+    with pytest.raises(ConfigError, match=re.escape(f"other.h5 gives no probabilities ({why})")):
+        model.outputs(np.zeros((2, 8, 8, 1), np.uint8), 2)
 
 
 def test_a_card_of_another_model_beside_a_file_is_refused(run: RunDir, place: Path) -> None:
