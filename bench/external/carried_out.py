@@ -142,15 +142,23 @@ class _Seen:
     unlike: Sequence[str] | None
 
 
-def require(classes: Sequence[str], patients: int, why: str) -> None:
-    """Refuse, by a ConfigError, images of fewer than two classes, or of too few patients for an interval."""
-    if len(classes) < 2:
-        held = f"images of {classes[0]!r} alone" if classes else "no image of a class that the model knows"
+def require(labels: "pd.Series[str]", patients: "pd.Series[str]", why: str) -> None:
+    """Refuse, by a ConfigError, images of which fewer than two classes have patients enough for an interval.
+
+    Args:
+        labels: what each image is in the model, shape (n_images,).
+        patients: patient of each image, shape (n_images,).
+        why: there are no more images, such as " once classes are left out"; empty for all that there are.
+    """
+    counts = {str(name): int(count) for name, count in patients.groupby(labels, sort=False).nunique().items()}
+    if len(counts) < 2:
+        held = f"images of {next(iter(counts))!r} alone" if counts else f"no image{' any more' if why else ''}"
         raise ConfigError(f"The external data hold {held}{why}; an external test needs two classes of the model.")
-    if patients < FEWEST_PATIENTS:
+    if sum(count >= FEWEST_PATIENTS for count in counts.values()) < 2:
+        held = numbers.joined([f"{numbers.counted(count, 'patient')} of {name!r}" for name, count in counts.items()])
         raise ConfigError(
-            f"The external data hold images of {numbers.counted(patients, 'patient')}{why}; an external test needs "
-            f"{FEWEST_PATIENTS}, since with fewer there is no interval."
+            f"The external data hold images of {held}{why}; an external test needs {FEWEST_PATIENTS} of each of two "
+            "classes, since what looks at a class of fewer has no interval."
         )
 
 
@@ -176,7 +184,7 @@ def external_test(wanted: Wanted, output: Path, screen: Screen) -> tuple[Path, E
     if images.excluded:
         reasons = numbers.joined([f"{one.images:,} as {one.reason}" for one in _exclusions(images)])
         why = f" once {numbers.counted(len(images.excluded), 'image')} are excluded ({reasons})"
-    require(list(dict.fromkeys(part["label"])), int(part["patient"].nunique()), why)
+    require(part["label"], part["patient"], why)
     sha256 = wanted.model.card.sha256 or file_sha256(wanted.model.path)
     trained = wanted.model.card.of or sha256
     folder = free_folder(wanted.model, output, wanted.name, trained, images.stored.fingerprint)
