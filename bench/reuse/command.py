@@ -190,6 +190,11 @@ def banner(model: "ReusableModel") -> Iterator[str]:
         yield "This model has no prediction sets: abstain is empty."
     if card.training is None:
         yield "What the training images of this model were like is not known: images unlike them are not marked."
+    elif card.training.features is None:
+        yield (
+            "Images are told to be unlike the training images of this model by kind, size and shape alone, not by the "
+            f"network's features{f', as {card.training.reason}' if card.training.reason else ''}."
+        )
 
 
 @contextmanager

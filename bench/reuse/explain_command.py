@@ -45,8 +45,8 @@ def explain_images(options: argparse.Namespace) -> int:
     """Draw, and say where.
 
     Raises:
-        ConfigError: if there is no such model, it gives no probabilities, an image cannot be read or the folder cannot be
-            written.
+        ConfigError: if there is no such model, it gives no probabilities, an image cannot be read, or the folder cannot
+            be written.
     """
     from bench.reuse.command import banner
     from bench.reuse.explain import explain, pictures

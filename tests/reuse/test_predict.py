@@ -26,6 +26,7 @@ from bench.data.images.decode import decode, facts_of
 from bench.errors import ConfigError
 from bench.models.metadata import ATTRIBUTE, read_card, write_with_card
 from bench.reuse import predict as predicting
+from bench.reuse.command import banner
 from bench.reuse.images import Wanted, wanted_images
 from bench.reuse.model import ReusableModel
 from bench.reuse.predict import BATCH, FIRST, decided, predictions
@@ -302,7 +303,7 @@ def test_a_row_per_patient_by_the_rule_and_the_threshold_of_the_run(
     assert pd.isna(found.loc["C", "called"])
 
     assert main(["predict", str(run.path), "list.csv", "--by", "patient", "--out", "patients.csv"]) == 0
-    assert "chose no rule for patients" in capsys.readouterr().err
+    assert "No rule for patients is known of this model" in capsys.readouterr().err
     assert main(["predict", str(run.path), "list.csv", "--by", "patient", "--out", "patients.parquet"]) == 0
     assert pd.read_parquet("patients.parquet")["images"].tolist() == [1, 2, 1, 0]
     table = pd.read_csv("patients.csv").set_index("patient")
@@ -539,6 +540,38 @@ def test_what_cannot_be_done_is_one_sentence(
     found = capsys.readouterr()
     (line,) = found.err.splitlines()
     assert line.startswith(f"error: {said}") and found.out == ""
+
+
+def test_an_archive_that_cannot_be_used_is_a_row_beside_other_images(place: Path) -> None:
+    np.savez("labels.npz", labels=np.arange(3))
+    np.savez("objects.npz", images=np.array([None, "x"]))
+    Path("damaged.npz").write_bytes(b"PK no archive")
+    bad = ["labels.npz", "objects.npz", "damaged.npz"]
+    with ExitStack() as stack:
+        good, *others = wanted_images(["scans/0.png", *bad], stack)
+        assert good.read()
+        assert [one.name for one in others] == bad
+        for one in others:
+            with pytest.raises(ValueError, match=rf"^{one.name} (holds no array of images|is no \.npz file)"):
+                one.read()
+    for path in bad:
+        with ExitStack() as stack, pytest.raises(ConfigError, match=path):
+            wanted_images([path], stack)
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        (None, "What the training images of this model were like is not known"),
+        (TrainingImages(images=9, reason="there are fewer than 20"), "network's features, as there are fewer than 20."),
+        (TrainingImages(images=9), "network's features."),
+        (TrainingImages(features=fit_distance(*np.random.default_rng(1).normal(size=(2, 40, 3)))), ""),
+    ],
+)
+def test_what_limits_are_missing_is_said_with_the_reason(training: TrainingImages | None, said: str) -> None:
+    card = ModelCard(classes=CLASSES, training=training, conformal=ConformalScores(1, (0.5,)))
+    lines = list(banner(ReusableModel(Path("x.h5"), None, card)))
+    assert len(lines) == 1 + bool(said) and said in lines[-1]
 
 
 @pytest.mark.parametrize(
