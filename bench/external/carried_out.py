@@ -36,7 +36,7 @@ from bench.external.samples import Sample, differences, internal_sample
 from bench.report.external.page import render_external
 from bench.reuse.command import banner
 from bench.reuse.model import ReusableModel
-from bench.reuse.unlike import differences as unlike_in
+from bench.reuse.unlike import unlike as unlike_in
 from bench.run import tables
 from bench.run.console import Screen
 from bench.run.documents import (
@@ -275,14 +275,7 @@ def _predict(model: ReusableModel, images: _Images, screen: Screen) -> _Seen:
             pixels = in_channels(np.asarray(stored[rows[start : start + BATCH]]), model.input.channels)
             outputs = model.outputs(pixels, BATCH)
             scores.append(outputs[0])
-            distances: list[float | None] = [None] * len(pixels)
-            if len(outputs) > 1 and training and training.features:
-                distances = training.features.distances(outputs[1]).tolist()
-            if training:
-                some = facts[start : start + BATCH]
-                unlike += [
-                    ", ".join(unlike_in(training, one, distance)) for one, distance in zip(some, distances, strict=True)
-                ]
+            unlike += unlike_in(training, facts[start : start + BATCH], outputs)
             advance(len(pixels))
     return _Seen(np.concatenate(scores).astype(np.float64), unlike if training else None)
 

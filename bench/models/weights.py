@@ -29,9 +29,9 @@ IMAGENET, RADIMAGENET, RANDOM = "imagenet", "radimagenet", "random"
 """What an initialisation can be called; anything else is a folder."""
 RANDOM_NOTE = "Random weights: no pretraining took place, so this is not transfer learning."
 IMAGENET_NOTE = (
-    "ImageNet weights as published with keras.applications (its code is under Apache-2.0; weights that were ported, such "
-    "as those of VGG16 and VGG19 under Creative Commons Attribution, keep their authors' licence; ImageNet's images are "
-    "for non-commercial research)."
+    "ImageNet weights as published with keras.applications (its code is under Apache-2.0; weights that were ported, "
+    "such as those of VGG16 and VGG19 under Creative Commons Attribution, keep their authors' licence; the images of "
+    "ImageNet are for non-commercial research)."
 )
 LICENCE_UNKNOWN = "(licence not known here: that of whoever published them)."
 """Said of weights whose files do not tell; before it, in a note, stands what they are."""

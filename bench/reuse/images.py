@@ -98,8 +98,11 @@ def wanted_images(
         patient_pattern: goes before what a manifest or a DICOM file says, as in `bench.data.patients.find_patients`.
 
     Raises:
-        ConfigError: if a folder holds no image, a table or archive cannot be read, or the pattern matches no name.
+        ConfigError: if nothing is named, a folder holds no image, a table or archive cannot be read, or the pattern
+            matches no name.
     """
+    if not paths:
+        raise ConfigError("No images are named; paths of files and folders, and patterns, are accepted.")
     reading = _Reading(stack, max_pixels)
     found = [image for path in paths for image in _of_path(str(path), reading, alone=len(paths) == 1)]
     if not found:

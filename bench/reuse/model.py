@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import textwrap
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,7 +28,7 @@ from bench.run.folder import RunDir, file_sha256, find_run
 from bench.run.record import RunRecord, read_leniently, read_strictly
 from bench.settings import REPORTS
 from bench.stats.calibration import CalibrationMap
-from bench.stats.conformal import COVERAGE
+from bench.stats.conformal import COVERAGE, check_coverage
 from bench.stats.patients import RULES
 
 Paths = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
@@ -36,6 +37,8 @@ MOST_SIDE = 10_000
 """Pixels of an image's side that a model may ask for."""
 FROM_ONE = 1e-3
 """How far the sum of an image's probabilities may be from 1."""
+MOST_REASON = 200
+"""Characters of what Keras says of a file: it may go on to a layer's whole configuration."""
 LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError)
 """What Keras raises at a file that it cannot make a network of."""
 
@@ -82,6 +85,12 @@ class ReusableModel:
         assert found is not None
         return found
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The model's own, and what its folder may say of it."""
+        folder = RunDir(self.path.parent)
+        return self.path, folder.best_model_card, folder.best_ensemble_card
+
     @cached_property
     def window(self) -> Window | None:
         """What images of more than 8 bits go through; None if each has its own."""
@@ -106,7 +115,8 @@ class ReusableModel:
         try:
             network = load_network(self.path)
         except LOADING_ERRORS as error:
-            reason = " ".join(next(iter(str(error).strip().splitlines()), type(error).__name__).split()).rstrip(".")
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reason = textwrap.shorten(reason, MOST_REASON, placeholder=" …").rstrip(".")
             raise ConfigError(f"{self.path} is no model of a run that can be loaded: {reason}.") from error
         _check_network(network, self.path, self.known)
         return network
@@ -204,6 +214,7 @@ class ReusableModel:
         """
         if by not in ("image", "patient"):
             raise ValueError(f"by must be 'image' or 'patient', but got {by!r}")
+        check_coverage(coverage)
         from bench.reuse.images import wanted_images
         from bench.reuse.patients import by_patient, require_patients
         from bench.reuse.predict import columns, predictions

@@ -26,7 +26,7 @@ from bench.numbers import short
 from bench.reuse.images import Wanted, patient_of
 from bench.reuse.unlike import differences
 from bench.run.documents import ModelCard
-from bench.stats.conformal import COVERAGE
+from bench.stats.conformal import COVERAGE, check_coverage
 
 if TYPE_CHECKING:
     from bench.reuse.model import ReusableModel
@@ -97,8 +97,7 @@ def predictions(
         ConfigError: if the model cannot be loaded, or gives no probabilities.
         ValueError: unless the coverage lies between 0 and 1.
     """
-    if model.card.conformal:
-        model.card.conformal.limit(coverage)
+    check_coverage(coverage)
     with _read_ahead(model, wanted) as batches:
         _ = model.forward  # refused, if at all, before a test image is noted
         for batch in batches:

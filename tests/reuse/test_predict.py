@@ -412,6 +412,9 @@ def test_test_images_of_a_run_are_noted_in_parts_and_count_once(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["list.csv", "--out", "./list.csv"], "--out list.csv is one of the files that are read"),
+        (["l*.csv", "--out", "scans/../list.csv"], "--out scans/../list.csv is one of the files that are read"),
+        (["--out", "reports/xray/best_model.json"], "--out reports/xray/best_model.json is one of the files that"),
         (["--by", "patient"], "no image here names its patient"),
         (["--out", "scans/0.png/found.csv"], "--out scans/0.png cannot be written"),
         (["--out", "found.csv", "--dicom-sr", "scans/0.png"], "--dicom-sr scans/0.png cannot be written"),
@@ -431,7 +434,10 @@ def test_what_cannot_be_done_is_refused_before_a_test_image_is_noted(
     row = {"image": "0.png", "label": "A", "split": "test", "pixels": facts.pixels, "looks": facts.perceptual_hash}
     SPLITS.write(copied.path, [row])
     monkeypatch.setattr("bench.reuse.dicom_sr.require_highdicom", lambda: None)
+    Path("list.csv").write_text("path\nscans/1.png\n")
+    before = Path("list.csv").read_text(), copied.best_model_card.read_text()
     assert main(["predict", "xray", "scans/0.png", *arguments]) == 2
+    assert before == (Path("list.csv").read_text(), copied.best_model_card.read_text())
     found = capsys.readouterr()
     assert said in found.err and found.err.startswith("error: ") and found.out == ""
     folder = machine_folder()
@@ -572,6 +578,24 @@ def test_what_limits_are_missing_is_said_with_the_reason(training: TrainingImage
     card = ModelCard(classes=CLASSES, training=training, conformal=ConformalScores(1, (0.5,)))
     lines = list(banner(ReusableModel(Path("x.h5"), None, card)))
     assert len(lines) == 1 + bool(said) and said in lines[-1]
+
+
+def test_what_is_asked_of_python_is_checked_before_anything_is_read() -> None:
+    model = ReusableModel(Path("no file.h5"), None, ModelCard(classes=CLASSES))
+    with pytest.raises(ValueError, match="coverage must lie between 0 and 1, but got 2"):
+        model.predict("scan.png", coverage=2)
+    with pytest.raises(ConfigError, match=r"^No images are named; paths of files and folders, and patterns, are acc"):
+        model.predict([])
+
+
+def test_of_a_long_reason_that_a_model_cannot_be_loaded_the_beginning_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise TypeError(f"Layer 'x' cannot be made of {'its configuration, ' * 500}\nand more")
+
+    monkeypatch.setattr("bench.reuse.model.load_network", refuse)
+    with pytest.raises(ConfigError, match=r"Layer 'x' cannot be made of its configuration,.* …\.$") as caught:
+        _ = ReusableModel(Path("x.h5")).network
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize(
