@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 from toys import SIZE, build_toy, draw_image, toy_backbone
 
@@ -141,6 +144,49 @@ def test_the_file_alone_says_the_same_and_plain_keras_loads_it(run: RunDir, plac
     assert not any(type(layer).__name__ in ("Functional", "Sequential") for layer in plain.layers), "one flat graph"
     write_with_card(run.path / "trained.h5", place / "again.h5", read_card(run.best_model))  # type: ignore[arg-type]
     assert (place / "again.h5").read_bytes() == run.best_model.read_bytes(), "it can be put back"
+
+
+ALONE = """
+import json, sys
+refused = set(json.loads(sys.argv[1]))
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in refused:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocker())
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[2], compile=False)
+np.save(sys.argv[4], model.predict(np.load(sys.argv[3]), verbose=0))
+"""
+
+
+def needed_by(name: str) -> set[str]:
+    """Distributions that one needs, itself included, in their normalised names."""
+    found, waiting = set[str](), [name]
+    while waiting:
+        if (one := canonicalize_name(waiting.pop())) in found:
+            continue
+        with suppress(PackageNotFoundError):
+            wanted = [Requirement(text) for text in requires(one) or ()]
+            waiting += [each.name for each in wanted if not each.marker or each.marker.evaluate({"extra": ""})]
+            found.add(one)
+    return found
+
+
+@pytest.mark.thorough
+def test_the_file_predicts_the_same_where_there_is_tensorflow_alone(run: RunDir, place: Path) -> None:
+    allowed = needed_by("tensorflow")
+    refused = [
+        module
+        for module, owners in packages_distributions().items()
+        if not allowed & {canonicalize_name(owner) for owner in owners}
+    ]
+    assert {"pandas", "sklearn", "ray"} <= {*refused} and not {"keras", "numpy"} & {*refused}
+    images, _ = load_model(run.path).read(sorted((place / "scans").glob("[0-9].png")))
+    np.save("images.npy", images.astype(np.float32))
+    typed = [json.dumps([*refused, "bench"]), str(run.best_model), "images.npy", "found.npy"]
+    subprocess.run([sys.executable, "-c", ALONE, *typed], check=True)
+    np.testing.assert_allclose(np.load("found.npy"), load_model(run.path).scores(images), atol=1e-5)
 
 
 @pytest.mark.parametrize(("below", "typed"), [("", "best_model.h5"), ("", "."), ("figures", "../best_model.h5")])
