@@ -392,7 +392,7 @@ def _exclusions(images: _Images) -> list[ExternalExclusion]:
 def _about_model(model: ReusableModel, known: KnownImages) -> ExternalModel:
     card = model.card
     return ExternalModel(
-        name=model.run.name if model.run is not None else model.path.name,
+        name=model.name,
         run=card.run or (model.run.name if model.run is not None else ""),
         path=str(model.path),
         backbone=card.backbone,

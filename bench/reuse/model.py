@@ -23,7 +23,7 @@ from bench.invocation import resume
 from bench.models.export import BATCH, in_one_shape, load_images, with_pooled
 from bench.models.export import load_model as load_network
 from bench.models.metadata import read_card
-from bench.run.documents import ModelCard, ModelInput
+from bench.run.documents import EnsembleCard, ModelCard, ModelInput
 from bench.run.folder import RunDir, file_sha256, find_run
 from bench.run.record import RunRecord, read_leniently, read_strictly
 from bench.settings import REPORTS
@@ -58,6 +58,18 @@ class ReusableModel:
     run: RunDir | None = None
     known: ModelCard | None = None
     limit: int | None = None
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is the ensemble of its run, not the winner."""
+        return self.run is not None and self.path.name == self.run.best_ensemble.name
+
+    @property
+    def name(self) -> str:
+        """Of the run, or of a file by itself; an ensemble has both."""
+        if self.run is None:
+            return self.path.name
+        return f"{self.run.name} ({self.path.name})" if self.is_ensemble else self.run.name
 
     @property
     def named(self) -> bool:
@@ -277,7 +289,7 @@ def _of_run(run: RunDir) -> ReusableModel:
 
 
 def _of_file(path: Path) -> ReusableModel:
-    """A file by itself, with the card that it holds; of the exported file of a run in its place, the whole run."""
+    """A file by itself, with the card that it holds; of a file of a run in its place, the run too."""
     run = RunDir.at(path.parent)
     if path.name == run.best_model.name and run.best_model_card.is_file():
         if run.run.is_file():
@@ -291,7 +303,17 @@ def _of_file(path: Path) -> ReusableModel:
     if held is None:
         return ReusableModel(path)
     _check_card(held, path)
-    return ReusableModel(path, None, held.model_copy(update={"sha256": file_sha256(path)}))
+    known = held.model_copy(update={"sha256": file_sha256(path)})
+    if path.name != run.best_ensemble.name or not all(one.is_file() for one in _of_its_run(run)):
+        return ReusableModel(path, None, known)
+    if read_strictly(EnsembleCard, run.best_ensemble_card).sha256 != known.sha256:
+        raise ConfigError(f"{run.best_ensemble_card} is of another ensemble than {path}; move one of them away.")
+    return ReusableModel(run.best_ensemble, run, known)
+
+
+def _of_its_run(run: RunDir) -> tuple[Path, ...]:
+    """What lies beside an ensemble that is in its run's folder."""
+    return run.run, run.best_model_card, run.best_ensemble_card
 
 
 def _check_card(card: ModelCard, where: Path) -> None:

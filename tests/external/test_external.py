@@ -27,7 +27,7 @@ from bench.external import command as external
 from bench.external.carried_out import require
 from bench.external.classes import ClassMap
 from bench.external.place import name_of, whole_or_nothing
-from bench.external.samples import Sample, differences
+from bench.external.samples import Sample, differences, internal_sample
 from bench.models.metadata import write_with_card
 from bench.report.external.page import ExternalPage, _curves, _frozen, _overall
 from bench.report.figures.external import roc
@@ -367,6 +367,24 @@ def test_two_classes_need_patients_enough_for_an_interval(counts: dict[str, int]
     table = pd.DataFrame(rows, columns=["label", "patient"], dtype=str)
     with pytest.raises(ConfigError, match=re.escape(said)) if said else contextlib.nullcontext():
         require(table["label"], table["patient"], why)
+
+
+def test_the_internal_test_of_an_ensemble_is_its_own(place: Path) -> None:
+    run = RunDir(Path("reports/xray"))
+    shutil.copy(run.best_model, run.best_ensemble)
+    write_json(run.best_ensemble_card, {"sha256": file_sha256(run.best_ensemble)})
+    model = load_model(run.best_ensemble)
+    assert internal_sample(model, Bootstrap(0)) == "predictions_secondary.csv of run xray cannot be read"
+    table = tables.PREDICTIONS_TEST.read(run.path).drop(columns="pixels")
+    of_kind = {"ensemble": (0.25, "test"), "tta": (0.5, "test"), "also": (0.75, "val")}
+    rows = [
+        table.assign(model="ensemble" if kind == "also" else kind, split=split, prob_NORMAL=1 - p, prob_PNEUMONIA=p)
+        for kind, (p, split) in of_kind.items()
+    ]
+    tables.PREDICTIONS_SECONDARY.write(run.path, pd.concat(rows, ignore_index=True))
+    found = internal_sample(model, Bootstrap(0))
+    assert isinstance(found, Sample) and len(found.own) == len(table) and set(found.own.scores[:, 1]) == {0.25}
+    assert found.own.n_patients == table["patient"].nunique()
 
 
 def test_a_model_that_gives_no_probabilities_is_refused_before_the_ledger_has_its_line(

@@ -670,6 +670,20 @@ def test_a_card_of_another_model_beside_a_file_is_refused(run: RunDir, place: Pa
         load_model(place / "best_model.h5")
 
 
+def test_an_ensemble_in_its_runs_folder_is_of_the_run(run: RunDir, place: Path) -> None:
+    copied = RunDir(Path(shutil.copytree(run.path, place / "reports" / "xray")))
+    shutil.copy(run.best_model, copied.best_ensemble)
+    assert load_model(copied.best_ensemble).run is None
+    write_json(copied.best_ensemble_card, {"sha256": file_sha256(copied.best_ensemble)})
+    found = load_model(copied.best_ensemble)
+    assert found.run is not None and (found.is_ensemble, found.name) == (True, "xray (best_ensemble.h5)")
+    assert found.card.sha256 == file_sha256(copied.best_ensemble) and found.path.samefile(copied.best_ensemble)
+    assert (load_model("xray").is_ensemble, load_model("xray").name) == (False, "xray")
+    write_json(copied.best_ensemble_card, {"sha256": "0" * 64})
+    with pytest.raises(ConfigError, match=r"best_ensemble\.json is of another ensemble than .*best_ensemble\.h5"):
+        load_model(copied.best_ensemble)
+
+
 def test_a_file_without_metadata_works_with_neutral_names(
     run: RunDir, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
