@@ -50,7 +50,7 @@ class Weights:
 
     Attributes:
         kind: ``imagenet``, ``folder`` or ``random``; ``several`` where every configuration names its initialisation.
-        note: one sentence about them and their licence for the reader, without the paths of this machine.
+        note: one sentence about them and their licence for the reader; of a folder it has the name alone.
         files: network name (`bench.search.parameters.network_name`) -> .h5 file.
         sha256: network name -> hash of that file's values, layer by layer.
         scaling: network name -> name of the scaling that its weights were trained with, where that is not the one of
