@@ -49,17 +49,20 @@ class Choosing:
     bootstrap: Bootstrap
 
 
-def decide_by_patient(inputs: EvaluationInputs, calibrated: Predictions) -> PatientLevel | None:
+def decide_by_patient(
+    inputs: EvaluationInputs, calibrated: Predictions, rows: npt.NDArray[np.int64] | None = None
+) -> PatientLevel | None:
     """`patient_level` of a run; None where no patient of validation and test has several images.
 
     Args:
         inputs: what is known before the test split is opened.
-        calibrated: the winner's calibrated probabilities of the validation images.
+        calibrated: a model's calibrated probabilities of validation images.
+        rows: numbers of these images in the table, shape (n_images,); None for all of validation.
     """
     if not several_images(inputs):
         return None
     how = Choosing(inputs.metric, inputs.settings.target_sensitivity, inputs.bootstrap)
-    level = patient_level(calibrated, _patients(inputs.table, inputs.rows("val")), how)
+    level = patient_level(calibrated, _patients(inputs.table, inputs.rows("val") if rows is None else rows), how)
     return level if level.patients else None
 
 

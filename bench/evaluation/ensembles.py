@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.disk import pass_on_full_disk
+from bench.evaluation import familiar
+from bench.evaluation.by_patient import decide_by_patient
 from bench.evaluation.ensemble_file import MemberFile, Written, write_ensemble
 from bench.evaluation.inputs import CallAll, EvaluationInputs, ScoredModel
 from bench.evaluation.shared_scores import ModelFile
@@ -22,12 +24,13 @@ from bench.models.backbones import get_backbone
 from bench.models.metadata import write_with_card
 from bench.numbers import counted, joined
 from bench.run.courses import kept_images, read_courses
-from bench.run.documents import Cost, EnsembleCard, EnsembleChoice, EnsembleMember, ModelCard
+from bench.run.documents import Cost, EnsembleCard, EnsembleChoice, EnsembleMember, ModelCard, Refusal
 from bench.run.folder import RunDir, file_sha256, write_json
 from bench.run.record import read_strictly
 from bench.run.results import rank
 from bench.run.tables import Row, records
 from bench.stats.calibration import CalibrationMap, choose_map
+from bench.stats.conformal import conformal_scores
 from bench.stats.ensemble import MOST_MEMBERS, greedy, weighted_mean
 from bench.stats.metrics import Metric, Scores, log_loss
 from bench.stats.predictions import Predictions
@@ -159,16 +162,28 @@ def _candidates(
 
 
 def export_ensemble(
-    choice: EnsembleChoice, inputs: EvaluationInputs, run: RunDir, known: Known, call_all: CallAll
+    choice: EnsembleChoice,
+    scores: Scores | None,
+    inputs: EvaluationInputs,
+    run: RunDir,
+    known: Known,
+    call_all: CallAll,
 ) -> EnsembleChoice:
     """Write best_ensemble.h5 and best_ensemble.json; what an earlier choice left is removed where there is none.
+
+    Args:
+        choice, scores: as `choose_ensemble` returns them.
+        inputs: of the evaluation.
+        run: the run folder.
+        known: of the winner and the other finalists.
+        call_all: runs calls in workers.
 
     Returns:
         ``choice``; without members, and with the reason, if the file could not be written: that costs nothing else.
     """
     for path in run.of_ensemble:
         path.unlink(missing_ok=True)
-    if not choice.members:
+    if not choice.members or scores is None:
         return choice
     rows = {(row["backbone"], row["repeat"]): row for row in records(inputs.finalists)}
     winner = _file(next(row for row in rows.values() if row["winner"]), run)
@@ -180,7 +195,7 @@ def export_ensemble(
         pass_on_full_disk(error)
         reason = f"the ensemble could not be written as one file: {told(error)}"
         return choice.model_copy(update={"members": (), "threshold": None, "thresholds": (), "reason": reason})
-    held = _held(choice, inputs, run, known.winner)
+    held = _held(choice, scores, inputs, run, known)
     of_run = ModelCard.model_validate(held.content() | known.provenance.content())
     write_with_card(run.best_ensemble, run.best_ensemble, of_run)
     write_json(run.best_ensemble_card, _card(choice, held, written, members, winner, run))
@@ -192,16 +207,26 @@ def _file(row: Row, run: RunDir) -> ModelFile:
     return ModelFile.of_backbone(path, str(row["backbone"]), int(row["config_unfreeze_depth"]))
 
 
-def _held(choice: EnsembleChoice, inputs: EvaluationInputs, run: RunDir, winner: str) -> ModelCard:
-    """What best_ensemble.h5 says of itself, as a model that takes the images that the ``winner`` takes."""
+def _held(choice: EnsembleChoice, scores: Scores, inputs: EvaluationInputs, run: RunDir, known: Known) -> ModelCard:
+    """What best_ensemble.h5 says of itself, as a model that takes the images that the winner takes.
+
+    Prediction sets and the rule for patients rest on its ``scores`` of the validation images that are kept.
+    """
+    images = known.validation[known.winner]
+    kept = kept_images(len(images))
+    own = images.part(kept).with_scores(scores)
+    no_features = Refusal(what=familiar.WHAT, reason="an ensemble has no pooled features of its own")
     return ModelCard(
         file=run.best_ensemble.name,
         classes=tuple(inputs.classes),
         ordinal=inputs.ordinal,
-        input=inputs.taken_by(winner),
+        input=inputs.taken_by(known.winner),
         calibration=CalibrationMap(),
         threshold=choice.threshold,
         thresholds=choice.thresholds,
+        conformal=conformal_scores(own.labels, own.scores, own.patients),
+        training=familiar.training_images(inputs, no_features, 0),
+        by_patient=decide_by_patient(inputs, own, inputs.rows("val")[kept]),
     )
 
 

@@ -51,7 +51,7 @@ def choose_secondary(
         decisions.winner, decisions.calibration.map, decisions.validation, provenance or ModelCard()
     )
     choice, averaged = ensembles.choose_ensemble(inputs, run, known)
-    choice = ensembles.export_ensemble(choice, inputs, run, known, call_all)
+    choice = ensembles.export_ensemble(choice, averaged, inputs, run, known, call_all)
     if not inputs.settings.tta:
         return Secondary(choice, averaged)
     return Secondary(choice, averaged, *test_time.averaged_views(inputs, decisions, run, call_all))

@@ -33,11 +33,10 @@ from bench.external.copies import KnownImages
 from bench.external.opened import open_images
 from bench.external.place import ALONE, RECORD, free_folder, whole_or_nothing
 from bench.external.samples import Sample, differences, internal_sample
-from bench.models.export import in_one_shape
 from bench.report.external.page import render_external
 from bench.reuse.command import banner
 from bench.reuse.model import ReusableModel
-from bench.reuse.unlike import differences as unlike_in
+from bench.reuse.unlike import unlike as unlike_in
 from bench.run import tables
 from bench.run.console import Screen
 from bench.run.documents import (
@@ -143,15 +142,23 @@ class _Seen:
     unlike: Sequence[str] | None
 
 
-def require(classes: Sequence[str], patients: int, why: str) -> None:
-    """Refuse, by a ConfigError, images of fewer than two classes, or of too few patients for an interval."""
-    if len(classes) < 2:
-        held = f"images of {classes[0]!r} alone" if classes else "no image of a class that the model knows"
+def require(labels: "pd.Series[str]", patients: "pd.Series[str]", why: str) -> None:
+    """Refuse, by a ConfigError, images of which fewer than two classes have patients enough for an interval.
+
+    Args:
+        labels: what each image is in the model, shape (n_images,).
+        patients: patient of each image, shape (n_images,).
+        why: there are no more images, such as " once classes are left out"; empty for all that there are.
+    """
+    counts = {str(name): int(count) for name, count in patients.groupby(labels, sort=False).nunique().items()}
+    if len(counts) < 2:
+        held = f"images of {next(iter(counts))!r} alone" if counts else f"no image{' any more' if why else ''}"
         raise ConfigError(f"The external data hold {held}{why}; an external test needs two classes of the model.")
-    if patients < FEWEST_PATIENTS:
+    if sum(count >= FEWEST_PATIENTS for count in counts.values()) < 2:
+        held = numbers.joined([f"{numbers.counted(count, 'patient')} of {name!r}" for name, count in counts.items()])
         raise ConfigError(
-            f"The external data hold images of {numbers.counted(patients, 'patient')}{why}; an external test needs "
-            f"{FEWEST_PATIENTS}, since with fewer there is no interval."
+            f"The external data hold images of {held}{why}; an external test needs {FEWEST_PATIENTS} of each of two "
+            "classes, since what looks at a class of fewer has no interval."
         )
 
 
@@ -167,7 +174,7 @@ def external_test(wanted: Wanted, output: Path, screen: Screen) -> tuple[Path, E
         the folder of the test, and what external.json says.
 
     Raises:
-        ConfigError: if the images cannot be used; nothing is predicted then.
+        ConfigError: if the images or the model cannot be used; nothing is predicted then.
         OSError: if no ledger can be written; nothing is predicted then.
     """
     known = KnownImages.of_run(wanted.model.run)
@@ -177,7 +184,7 @@ def external_test(wanted: Wanted, output: Path, screen: Screen) -> tuple[Path, E
     if images.excluded:
         reasons = numbers.joined([f"{one.images:,} as {one.reason}" for one in _exclusions(images)])
         why = f" once {numbers.counted(len(images.excluded), 'image')} are excluded ({reasons})"
-    require(list(dict.fromkeys(part["label"])), int(part["patient"].nunique()), why)
+    require(part["label"], part["patient"], why)
     sha256 = wanted.model.card.sha256 or file_sha256(wanted.model.path)
     trained = wanted.model.card.of or sha256
     folder = free_folder(wanted.model, output, wanted.name, trained, images.stored.fingerprint)
@@ -261,21 +268,14 @@ def _watched(wanted: Wanted, images: _Images) -> TestImages:
 def _predict(model: ReusableModel, images: _Images, screen: Screen) -> _Seen:
     """The network's own probabilities, and in what images are unlike those of training, batch by batch."""
     rows, stored, training = images.rows, images.stored.sizes[model.input.height].open(), model.card.training
-    forward, scores, unlike = model.forward, [], []
+    scores, unlike = [], []
     facts = images.each_fact()
     with screen.counting("Images classified", len(rows)) as advance, without_chatter():
         for start in range(0, len(rows), BATCH):
             pixels = in_channels(np.asarray(stored[rows[start : start + BATCH]]), model.input.channels)
-            outputs = in_one_shape(forward, pixels, BATCH)
+            outputs = model.outputs(pixels, BATCH)
             scores.append(outputs[0])
-            distances: list[float | None] = [None] * len(pixels)
-            if len(outputs) > 1 and training and training.features:
-                distances = training.features.distances(outputs[1]).tolist()
-            if training:
-                some = facts[start : start + BATCH]
-                unlike += [
-                    ", ".join(unlike_in(training, one, distance)) for one, distance in zip(some, distances, strict=True)
-                ]
+            unlike += unlike_in(training, facts[start : start + BATCH], outputs)
             advance(len(pixels))
     return _Seen(np.concatenate(scores).astype(np.float64), unlike if training else None)
 
@@ -392,7 +392,7 @@ def _exclusions(images: _Images) -> list[ExternalExclusion]:
 def _about_model(model: ReusableModel, known: KnownImages) -> ExternalModel:
     card = model.card
     return ExternalModel(
-        name=model.run.name if model.run is not None else model.path.name,
+        name=model.name,
         run=card.run or (model.run.name if model.run is not None else ""),
         path=str(model.path),
         backbone=card.backbone,

@@ -47,11 +47,6 @@ class ClassMap:
         return cls({name: found.get(name, name) for name in theirs})
 
     @property
-    def used(self) -> tuple[str, ...]:
-        """Classes of the model that some class of the data is, in no order of importance."""
-        return tuple(dict.fromkeys(name for name in self.ours.values() if name != LEFT_OUT))
-
-    @property
     def left_out(self) -> tuple[str, ...]:
         """Classes of the data that take no part."""
         return tuple(theirs for theirs, ours in self.ours.items() if ours == LEFT_OUT)

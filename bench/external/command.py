@@ -48,7 +48,8 @@ def evaluate_external(options: argparse.Namespace) -> int:
             _ = model.network
     classes = ClassMap.of(getattr(options, "map", []), source.classes, model.classes)
     kept = source.table[~source.table["label"].isin(classes.left_out)]
-    require(classes.used, int(kept["patient_id"].nunique()), " once classes are left out" if classes.left_out else "")
+    why = " once classes are left out" if classes.left_out else ""
+    require(kept["label"].map(classes.ours), kept["patient_id"], why)
     name = name_of(values["data"], getattr(options, "external_name", None))
     wanted = Wanted(model, settings, source, classes, name, typed("evaluate", *options.command_line))
     for line in wanted.about_model:

@@ -12,6 +12,7 @@ from bench.errors import ConfigError
 from bench.evaluation.calibration import calibration_scores
 from bench.evaluation.conformal import conformal, share
 from bench.evaluation.scoring import score_model
+from bench.evaluation.secondary import ENSEMBLE
 from bench.reuse.model import ReusableModel
 from bench.reuse.predict import decided
 from bench.run import tables
@@ -71,20 +72,23 @@ class Sample:
 
 
 def internal_sample(model: ReusableModel, bootstrap: Bootstrap) -> Sample | str:
-    """The internal test of the model's run, from predictions_test.csv; why there is none, in words."""
+    """The internal test of the model's run, from its table of predictions; why there is none, in words."""
     run = model.run
     if run is None:
         return "the model was given without its run"
     if not run.evaluation.is_file() or (run.begun and not run.finished("evaluation")):
         return f"the test split of run {run.name} has not been opened for this model"
     names = [f"prob_{name}" for name in model.classes]
+    schema = tables.PREDICTIONS_SECONDARY if model.is_ensemble else tables.PREDICTIONS_TEST
     try:
-        table = tables.PREDICTIONS_TEST.read(run.path)
+        table = schema.read(run.path)
     except (OSError, ValueError, ConfigError):
-        return f"predictions_test.csv of run {run.name} cannot be read"
+        return f"{schema.file} of run {run.name} cannot be read"
+    if model.is_ensemble:
+        table = table[(table["model"] == ENSEMBLE) & (table["split"] == "test")]
     known = table["label"].isin(list(model.classes))
     if not len(table) or not known.all() or any(name not in table or table[name].isna().any() for name in names):
-        return f"predictions_test.csv of run {run.name} is not of this model"
+        return f"{schema.file} of run {run.name} is not of this model"
     index = {name: number for number, name in enumerate(model.classes)}
     labels = table["label"].map(index).to_numpy(dtype=np.int64)
     patients = table["patient"].where(table["patient"] != "", table["image"]).to_numpy()

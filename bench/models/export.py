@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.data.images.decode import DECODE_ERRORS, Facts, Resize, decode, facts_of, fit
+from bench.data.images.decode import DECODE_ERRORS, Facts, Resize, decode, facts_of, fit, problem_of
 from bench.data.images.limits import MOST_PIXELS
 from bench.data.images.window import Window
 from bench.data.imageset import Content, read_file
@@ -201,10 +201,13 @@ def load_images(
     """
     images, facts = [], []
     for path in paths:
+        content: Content | None = None
         try:
-            image, known = load_image(read_file(Path(path), max_pixels), size, channels, resize, window, max_pixels)
+            content = read_file(Path(path), max_pixels)
+            image, known = load_image(content, size, channels, resize, window, max_pixels)
         except DECODE_ERRORS as error:
-            raise ConfigError(f"{path} is not an image that can be read ({error}).") from None
+            reason = problem_of(error, content).reason
+            raise ConfigError(f"{path} is not an image that can be read ({reason}).") from None
         facts.append(known)
         images.append(image)
     return np.stack(images) if images else np.empty((0, size, size, channels), np.uint8), facts

@@ -28,6 +28,13 @@ from bench.seeds import stable_hash
 IMAGENET, RADIMAGENET, RANDOM = "imagenet", "radimagenet", "random"
 """What an initialisation can be called; anything else is a folder."""
 RANDOM_NOTE = "Random weights: no pretraining took place, so this is not transfer learning."
+IMAGENET_NOTE = (
+    "ImageNet weights as published with keras.applications (its code is under Apache-2.0; weights that were ported, "
+    "such as those of VGG16 and VGG19 under Creative Commons Attribution, keep their authors' licence; the images of "
+    "ImageNet are for non-commercial research)."
+)
+LICENCE_UNKNOWN = "(licence not known here: that of whoever published them)."
+"""Said of weights whose files do not tell; before it, in a note, stands what they are."""
 RADIMAGENET_FILE = "RadImageNet-{}_notop.h5"
 """How RadImageNet (Mei et al., Radiology: AI 4:e210315, 2022) names its weights of ResNet50, InceptionV3 and
 DenseNet121."""
@@ -43,7 +50,7 @@ class Weights:
 
     Attributes:
         kind: ``imagenet``, ``folder`` or ``random``; ``several`` where every configuration names its initialisation.
-        note: one sentence about them for the reader.
+        note: one sentence about them and their licence for the reader; of a folder it has the name alone.
         files: network name (`bench.search.parameters.network_name`) -> .h5 file.
         sha256: network name -> hash of that file's values, layer by layer.
         scaling: network name -> name of the scaling that its weights were trained with, where that is not the one of
@@ -155,7 +162,7 @@ def _named(start: str, wanted: str | None, backbones: Sequence[Backbone], cache:
     if start == IMAGENET:
         return _imagenet(backbones, cache, wanted)
     if start == RADIMAGENET:
-        note = "RadImageNet's weights as its authors publish them."
+        note = f"RadImageNet's weights as its authors publish them {LICENCE_UNKNOWN}"
         found = _checked("folder", note, backbones, cache, lambda backbone: _radimagenet_file(wanted, backbone))
         return replace(found, scaling={backbone.name: RADIMAGENET for backbone in backbones})
     return _from_folder(Path(start), backbones, cache)
@@ -367,7 +374,7 @@ def _imagenet(backbones: Sequence[Backbone], cache: Path, wanted: str | None) ->
                 ) from error
         return next((one for one in there if one.is_file()), path)
 
-    return _checked("imagenet", "ImageNet weights as published with keras.applications.", backbones, cache, find)
+    return _checked("imagenet", IMAGENET_NOTE, backbones, cache, find)
 
 
 def _from_folder(folder: Path, backbones: Sequence[Backbone], cache: Path) -> Weights:
@@ -375,7 +382,7 @@ def _from_folder(folder: Path, backbones: Sequence[Backbone], cache: Path) -> We
     found = {backbone.name: next(iter(_files_of(folder, backbone).items())) for backbone in backbones}
     checked = _checked(
         "folder",
-        f"Weights from the folder {folder}.",
+        f"Weights from the folder {folder.absolute().name} {LICENCE_UNKNOWN}",
         backbones,
         cache,
         lambda backbone: found[backbone.name][0].resolve(),

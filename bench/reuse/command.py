@@ -1,8 +1,10 @@
 """The subcommand ``predict``: images classified with the model of a run."""
 
 import argparse
+import glob
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -87,6 +89,8 @@ def predict(options: argparse.Namespace) -> int:
     with ExitStack() as stack:
         pattern = getattr(options, "patient_pattern", None)
         wanted = wanted_images(options.paths, stack, _note, model.max_pixels, pattern)
+        if out is not None and out.exists():
+            _check_kept(out, [*_named(options.paths), *(one.file for one in wanted), *model.files])
         if by == "patient":
             require_patients(wanted)
         with without_chatter():  # the network is loaded here, of a file without metadata even to see its card
@@ -128,6 +132,19 @@ def _check_flags(coverage: float, out: Path | None, reports: Path | None) -> Non
     if reports is not None:
         require_highdicom()
         check_writable(reports, "--dicom-sr")
+
+
+def _named(paths: Sequence[str]) -> Iterator[str]:
+    """The ``paths``, and what those that are patterns match."""
+    for text in paths:
+        yield text
+        yield from glob.glob(text, recursive=True)  # noqa: PTH207 (a Path would end at its own pattern rules)
+
+
+def _check_kept(out: Path, read: Sequence[str | Path]) -> None:
+    """Refuse, by a ConfigError, to write over one of the files that are ``read``."""
+    if os.path.realpath(out) in map(os.path.realpath, read):
+        raise ConfigError(f"--out {out} is one of the files that are read, and would be lost; name another file.")
 
 
 def _report(model: "ReusableModel", table: "pd.DataFrame", folder: Path) -> None:
@@ -190,6 +207,11 @@ def banner(model: "ReusableModel") -> Iterator[str]:
         yield "This model has no prediction sets: abstain is empty."
     if card.training is None:
         yield "What the training images of this model were like is not known: images unlike them are not marked."
+    elif card.training.features is None:
+        yield (
+            "Images are told to be unlike the training images of this model by kind, size and shape alone, not by the "
+            f"network's features{f', as {card.training.reason}' if card.training.reason else ''}."
+        )
 
 
 @contextmanager

@@ -69,8 +69,7 @@ class Identity:
     @classmethod
     def of(cls, model: ReusableModel) -> "Identity":
         """That of a loaded model."""
-        name = model.run.name if model.run is not None else model.path.name
-        return cls(name, model.card.sha256 or file_sha256(model.path), model.card.suite_version or __version__)
+        return cls(model.name, model.card.sha256 or file_sha256(model.path), model.card.suite_version or __version__)
 
 
 @dataclass

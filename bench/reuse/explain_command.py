@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import numbers
 from bench.device import without_chatter
@@ -10,6 +12,13 @@ from bench.errors import ConfigError
 from bench.flags import Commands, add_command, add_flag, add_pixels, add_setting, output_of, pixels_of
 from bench.invocation import typed
 from bench.texts import visible
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from bench.data.images.decode import Facts
+    from bench.reuse.model import ReusableModel
 
 
 def add_parser(commands: Commands) -> None:
@@ -45,11 +54,13 @@ def explain_images(options: argparse.Namespace) -> int:
     """Draw, and say where.
 
     Raises:
-        ConfigError: if there is no such model, an image cannot be read or the folder cannot be written.
+        ConfigError: if there is no such model, it gives no probabilities, no image can be read, or the folder cannot
+            be written.
     """
     from bench.reuse.command import banner
     from bench.reuse.explain import explain, pictures
     from bench.reuse.model import load_model
+    from bench.reuse.unlike import unlike
     from bench.reuse.watch import watch_of
 
     missing = [path for path in options.images if not path.is_file()]
@@ -59,16 +70,46 @@ def explain_images(options: argparse.Namespace) -> int:
     model = load_model(options.model, output_of(options), pixels_of(options))
     pictures(model, options.images, folder)
     with without_chatter():
-        _ = model.network
+        _ = model.forward
     for line in banner(model):
         print(visible(line), file=sys.stderr)
-    images, facts = model.read(options.images)
-    watch = watch_of(model, options.images)
+    paths, images, facts = _read(model, options.images)
+    watch = watch_of(model, paths)
     watch.note(facts)
     if watch.sentence:
-        print(f"note: {visible(watch.sentence)}", file=sys.stderr)
-    found, why = explain(model, options.images, images, folder)
+        _note(watch.sentence)
+    for path, image, known in zip(paths, images, facts, strict=True):
+        (found_in,) = unlike(model.card.training, [known], model.outputs(image[None], 1))
+        if found_in:
+            _note(f"{path} is unlike the training images: {found_in}")
+    found, why = explain(model, paths, images, folder)
     print(visible(why))
     for one in found:
         print(visible(f"{one.picture}: {one.called}, probability {numbers.score(one.probability)}"))
     return 0
+
+
+def _note(line: str) -> None:
+    print(f"note: {visible(line)}", file=sys.stderr)
+
+
+def _read(model: "ReusableModel", paths: Sequence[Path]) -> "tuple[list[Path], npt.NDArray[np.uint8], list[Facts]]":
+    """Those of the ``paths`` that are images which can be read, their pixels and facts; others are told as notes.
+
+    Raises:
+        ConfigError: if none can be read.
+    """
+    import numpy as np
+
+    read, problems = {}, list[ConfigError]()
+    for path in paths:
+        try:
+            read[path] = model.read(path)
+        except ConfigError as error:
+            problems.append(error)
+    if not read:
+        raise problems[0]
+    for problem in problems:
+        _note(f"{str(problem).rstrip('.')}; no picture of it is drawn.")
+    images, facts = zip(*read.values(), strict=True)
+    return list(read), np.concatenate(images), [one for each in facts for one in each]

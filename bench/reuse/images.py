@@ -69,6 +69,14 @@ class _Reading:
         shown = (name or str(path)).encode("utf-8", "backslashreplace").decode()  # a name may be of other bytes
         return Wanted(shown, lambda: read_file(path, self.max_pixels), path, patient, max_pixels=self.max_pixels)
 
+    def refused(self, path: Path, why: ConfigError) -> Wanted:
+        """In the place of the images of a file of which no use can be made; reading it raises a ValueError."""
+
+        def refuse() -> Content:
+            raise ValueError(str(why).rstrip("."))
+
+        return replace(self.file(path), read=refuse)
+
 
 def wanted_images(
     paths: Sequence[str | os.PathLike[str]],
@@ -90,8 +98,11 @@ def wanted_images(
         patient_pattern: goes before what a manifest or a DICOM file says, as in `bench.data.patients.find_patients`.
 
     Raises:
-        ConfigError: if a folder holds no image, a table or archive cannot be read, or the pattern matches no name.
+        ConfigError: if nothing is named, a folder holds no image, a table or archive cannot be read, or the pattern
+            matches no name.
     """
+    if not paths:
+        raise ConfigError("No images are named; paths of files and folders, and patterns, are accepted.")
     reading = _Reading(stack, max_pixels)
     found = [image for path in paths for image in _of_path(str(path), reading, alone=len(paths) == 1)]
     if not found:
@@ -112,7 +123,7 @@ def wanted_images(
 
 
 def _of_path(text: str, reading: _Reading, alone: bool) -> Iterable[Wanted]:
-    """The images of one path; beside others an empty folder has none, and what is no table is a row."""
+    """The images of one path; beside others an empty folder has none, and what is no table or archive is a row."""
     path = Path(text)
     if path.is_dir():
         found = [reading.file(one) for one in _in_folder(path)]
@@ -120,14 +131,15 @@ def _of_path(text: str, reading: _Reading, alone: bool) -> Iterable[Wanted]:
             raise ConfigError(f"The folder {path} holds no file that looks like an image.")
         return found
     if path.exists():
-        if path.suffix.lower() in ENDINGS:
-            try:
-                return _of_table(path, reading)
-            except ConfigError:
-                if alone:
-                    raise
-                return [reading.file(path)]
-        return _of_arrays(path, reading) if path.suffix.lower() == ".npz" else [reading.file(path)]
+        ending = path.suffix.lower()
+        if ending != ".npz" and ending not in ENDINGS:
+            return [reading.file(path)]
+        try:
+            return _of_arrays(path, reading) if ending == ".npz" else _of_table(path, reading)
+        except ConfigError as error:
+            if alone:
+                raise
+            return [reading.refused(path, error) if ending == ".npz" else reading.file(path)]
     if glob.has_magic(text):
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (a Path would end at its own pattern rules)
         if matches:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import textwrap
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -23,18 +24,22 @@ from bench.invocation import resume
 from bench.models.export import BATCH, in_one_shape, load_images, with_pooled
 from bench.models.export import load_model as load_network
 from bench.models.metadata import check_card, read_card
-from bench.run.documents import ModelCard, ModelInput
+from bench.run.documents import EnsembleCard, ModelCard, ModelInput
 from bench.run.folder import RunDir, file_sha256, find_run
 from bench.run.record import RunRecord, read_leniently, read_strictly
 from bench.settings import REPORTS
 from bench.stats.calibration import CalibrationMap
-from bench.stats.conformal import COVERAGE
+from bench.stats.conformal import COVERAGE, check_coverage
 from bench.stats.patients import RULES
 
 Paths = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
 """Several paths, or one."""
 MOST_SIDE = 10_000
 """Pixels of an image's side that a model may ask for."""
+FROM_ONE = 1e-3
+"""How far the sum of an image's probabilities may be from 1."""
+MOST_REASON = 200
+"""Characters of what Keras says of a file: it may go on to a layer's whole configuration."""
 LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError)
 """What Keras raises at a file that it cannot make a network of."""
 
@@ -54,6 +59,18 @@ class ReusableModel:
     run: RunDir | None = None
     known: ModelCard | None = None
     limit: int | None = None
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is the ensemble of its run, not the winner."""
+        return self.run is not None and self.path.name == self.run.best_ensemble.name
+
+    @property
+    def name(self) -> str:
+        """Of the run, or of a file by itself; an ensemble has both."""
+        if self.run is None:
+            return self.path.name
+        return f"{self.run.name} ({self.path.name})" if self.is_ensemble else self.run.name
 
     @property
     def named(self) -> bool:
@@ -81,6 +98,12 @@ class ReusableModel:
         assert found is not None
         return found
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The model's own, and what its folder may say of it."""
+        folder = RunDir(self.path.parent)
+        return self.path, folder.best_model_card, folder.best_ensemble_card
+
     @cached_property
     def window(self) -> Window | None:
         """What images of more than 8 bits go through; None if each has its own."""
@@ -105,7 +128,8 @@ class ReusableModel:
         try:
             network = load_network(self.path)
         except LOADING_ERRORS as error:
-            reason = " ".join(next(iter(str(error).strip().splitlines()), type(error).__name__).split()).rstrip(".")
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            reason = textwrap.shorten(reason, MOST_REASON, placeholder=" …").rstrip(".")
             raise ConfigError(f"{self.path} is no model of a run that can be loaded: {reason}.") from error
         except Exception as error:
             if kind_of(error) != MEMORY:
@@ -116,10 +140,30 @@ class ReusableModel:
 
     @cached_property
     def forward(self) -> Any:
-        """The network, with its pooled features as a second output where the card tells how far they may lie."""
+        """The network, with its pooled features as a second output where the card tells how far they may lie.
+
+        Raises:
+            ConfigError: if it cannot be loaded, or gives no probabilities of an image of noise.
+        """
         known = self.card.training
         both = with_pooled(self.network) if known and known.features else None
-        return self.network if both is None else both
+        found = self.network if both is None else both
+        noise = np.random.default_rng(0).integers(0, 256, (1, *self.network.input_shape[1:]), dtype=np.uint8)
+        _check_probabilities(in_one_shape(found, noise, 1)[0], self.path)
+        return found
+
+    def outputs(self, images: npt.NDArray[np.uint8], size: int) -> list[npt.NDArray[np.float32]]:
+        """What `forward` gives for at most ``size`` images of shape (n_images, side, side, channels).
+
+        Returns:
+            probabilities, shape (n_images, n_classes), and maybe pooled features, shape (n_images, n_features).
+
+        Raises:
+            ConfigError: as `forward`, and if the network gives no probabilities of these images.
+        """
+        found = in_one_shape(self.forward, images, size)
+        _check_probabilities(found[0], self.path)
+        return found
 
     def read(self, paths: Paths) -> tuple[npt.NDArray[np.uint8], list[Facts]]:
         """Images decoded, windowed and resized by the code that training used.
@@ -146,7 +190,7 @@ class ReusableModel:
             float32 array of shape (n_images, n_classes), rows sum to 1.
 
         Raises:
-            ConfigError: if the images have another shape than the network takes.
+            ConfigError: if the images have another shape than the network takes, or it gives no probabilities.
         """
         side, channels = self.input.height, self.input.channels
         if images.shape[1:] != (side, side, channels):
@@ -158,7 +202,7 @@ class ReusableModel:
             return np.empty((0, len(self.classes)), np.float32)
         size = min(BATCH, len(images))
         starts = range(0, len(images), size)
-        return np.concatenate([in_one_shape(self.network, images[at : at + size], size)[0] for at in starts])
+        return np.concatenate([self.outputs(images[at : at + size], size)[0] for at in starts])
 
     def predict(
         self,
@@ -187,6 +231,7 @@ class ReusableModel:
         """
         if by not in ("image", "patient"):
             raise ValueError(f"by must be 'image' or 'patient', but got {by!r}")
+        check_coverage(coverage)
         from bench.reuse.images import wanted_images
         from bench.reuse.patients import by_patient, require_patients
         from bench.reuse.predict import columns, predictions
@@ -250,7 +295,7 @@ def _of_run(run: RunDir) -> ReusableModel:
 
 
 def _of_file(path: Path) -> ReusableModel:
-    """A file by itself, with the card that it holds; of the exported file of a run in its place, the whole run."""
+    """A file by itself, with the card that it holds; of a file of a run in its place, the run too."""
     run = RunDir.at(path.parent)
     if path.name == run.best_model.name and run.best_model_card.is_file():
         if run.run.is_file():
@@ -265,7 +310,17 @@ def _of_file(path: Path) -> ReusableModel:
     if held is None:
         return ReusableModel(path)
     _check_card(held, path)
-    return ReusableModel(path, None, held.model_copy(update={"sha256": file_sha256(path)}))
+    known = held.model_copy(update={"sha256": file_sha256(path)})
+    if path.name != run.best_ensemble.name or not all(one.is_file() for one in _of_its_run(run)):
+        return ReusableModel(path, None, known)
+    if read_strictly(EnsembleCard, run.best_ensemble_card).sha256 != known.sha256:
+        raise ConfigError(f"{run.best_ensemble_card} is of another ensemble than {path}; move one of them away.")
+    return ReusableModel(run.best_ensemble, run, known)
+
+
+def _of_its_run(run: RunDir) -> tuple[Path, ...]:
+    """What lies beside an ensemble that is in its run's folder."""
+    return run.run, run.best_model_card, run.best_ensemble_card
 
 
 def _check_card(card: ModelCard, where: Path) -> None:
@@ -308,6 +363,21 @@ def _check_network(network: Any, path: Path, card: ModelCard | None) -> None:
         raise ConfigError(
             f"{path} takes {entered[1]} pixels and {entered[3]} channel(s), but its card states {card.input.height} "
             f"and {card.input.channels}; it is the card of another model."
+        )
+
+
+def _check_probabilities(found: npt.NDArray[np.float32], path: Path) -> None:
+    """Refuse, by a ConfigError, outputs of shape (n_images, n_classes) that are no probabilities."""
+    wrong = ""
+    if not np.isfinite(found).all():
+        wrong = "some are not finite"
+    elif (found < 0).any():
+        wrong = f"the lowest is {found.min():.3g}"
+    elif (away := np.abs(found.sum(axis=1, dtype=np.float64) - 1)).max() > FROM_ONE:
+        wrong = f"those of an image add up to {found[away.argmax()].sum():.3g}"
+    if wrong:
+        raise ConfigError(
+            f"{path} gives no probabilities ({wrong}); one for each class, from 0 to 1 and 1 in all, is accepted."
         )
 
 

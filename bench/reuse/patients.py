@@ -91,8 +91,8 @@ def rule_in_words(card: ModelCard) -> str:
     """By what the images of a patient are aggregated, for the banner."""
     if card.by_patient is None:
         return (
-            "The run of this model chose no rule for patients, as no patient had several images: calibrated "
-            "probabilities are averaged, and the class of the highest average is called."
+            "No rule for patients is known of this model: calibrated probabilities are averaged, and the class of the "
+            "highest average is called."
         )
     chosen = "" if card.by_patient.reason else ", which was chosen on validation"
     return f"Images of a patient are aggregated by the rule “{card.by_patient.rule}”{chosen}."

@@ -21,12 +21,12 @@ from bench.data.images.decode import DECODE_ERRORS, Facts, Pixels, problem_of
 from bench.data.imageset import Content
 from bench.device import cpu_cores
 from bench.evaluation.recognise import TestImages
-from bench.models.export import in_one_shape, load_image
+from bench.models.export import load_image
 from bench.numbers import short
 from bench.reuse.images import Wanted, patient_of
 from bench.reuse.unlike import differences
 from bench.run.documents import ModelCard
-from bench.stats.conformal import COVERAGE
+from bench.stats.conformal import COVERAGE, check_coverage
 
 if TYPE_CHECKING:
     from bench.reuse.model import ReusableModel
@@ -94,19 +94,18 @@ def predictions(
         the columns of `columns`. An image that cannot be read has no values, and a note.
 
     Raises:
-        ConfigError: if the model cannot be loaded.
+        ConfigError: if the model cannot be loaded, or gives no probabilities.
         ValueError: unless the coverage lies between 0 and 1.
     """
-    if model.card.conformal:
-        model.card.conformal.limit(coverage)
+    check_coverage(coverage)
     with _read_ahead(model, wanted) as batches:
-        forward = model.forward
+        _ = model.forward  # refused, if at all, before a test image is noted
         for batch in batches:
             read = [(one.pixels, one.facts) for one in batch if one.pixels is not None and one.facts is not None]
             if watch is not None:
                 watch.note([facts for _, facts in read])
             size = BATCH if len(batch) > FIRST else FIRST
-            found = in_one_shape(forward, np.stack([pixels for pixels, _ in read]), size) if read else []
+            found = model.outputs(np.stack([pixels for pixels, _ in read]), size) if read else []
             yield table(model, batch, found, coverage)
 
 

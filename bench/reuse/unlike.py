@@ -1,5 +1,10 @@
 """Whether an image is unlike the training images: another kind, size or shape, or features far from theirs."""
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
 from bench.data.images.decode import Facts
 from bench.evaluation.familiar import kind_of_image
 from bench.numbers import joined, short
@@ -37,6 +42,23 @@ def differences(training: TrainingImages, facts: Facts, distance: float | None) 
     if distance is not None and training.features and distance > training.features.limit:
         found.append(f"features {short(distance / training.features.limit)} times as far as the limit")
     return found
+
+
+def unlike(
+    training: TrainingImages | None, facts: Sequence[Facts], outputs: Sequence[npt.NDArray[np.float32]]
+) -> list[str]:
+    """In what each image is unlike the training images, in words; empty texts where in nothing, or nothing is known.
+
+    Args:
+        training: of the model's card.
+        facts: of the images.
+        outputs: of the network, for these images: probabilities, and maybe pooled features.
+    """
+    distances: list[float | None] = [None] * len(facts)
+    if training and training.features and len(outputs) > 1:
+        distances = training.features.distances(outputs[1]).tolist()
+    pairs = zip(facts, distances, strict=True)
+    return [", ".join(differences(training, one, distance)) if training else "" for one, distance in pairs]
 
 
 def _span(ends: tuple[int, int]) -> str:

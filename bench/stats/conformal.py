@@ -27,6 +27,12 @@ DIGITS = 6
 """Scores are rounded up to so many digits, which widens sets by next to nothing."""
 
 
+def check_coverage(coverage: float) -> None:
+    """Raise a ValueError unless the coverage lies between 0 and 1."""
+    if not 0 < coverage < 1:
+        raise ValueError(f"coverage must lie between 0 and 1, but got {coverage:g}")
+
+
 @dataclass(frozen=True)
 class ConformalScores:
     """What the limit of every coverage is read off.
@@ -52,8 +58,7 @@ class ConformalScores:
         Raises:
             ValueError: unless the coverage lies between 0 and 1.
         """
-        if not 0 < coverage < 1:
-            raise ValueError(f"coverage must lie between 0 and 1, but got {coverage:g}")
+        check_coverage(coverage)
         rank = math.ceil(round((self.patients + 1) * coverage, 9))
         if not self.scores or rank > self.patients:
             return math.inf

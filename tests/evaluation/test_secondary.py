@@ -93,6 +93,14 @@ def test_an_ensemble_and_views_are_set_beside_the_winner(tmp_path: Path) -> None
     held = read_card(study.run.best_ensemble)
     assert held is not None and (held.run, held.classes) == ("made-up", ("A", "B"))
     assert held.frozen[0].value == card["threshold"]["value"] and held.map is not None and not held.map.slopes
+    table = pd.read_csv(study.run.predictions_secondary)
+    own = table[(table["model"] == "ensemble") & (table["split"] == "val")]
+    owner = own["image"].map(study.table.set_index("image")["patient_id"])
+    worst = (1 - own["prob_A"].where(own["label"] == "A", own["prob_B"])).groupby(owner).max()
+    assert held.conformal is not None and held.conformal.patients == len(worst)
+    np.testing.assert_allclose(held.conformal.scores, np.sort(worst), atol=2e-6)
+    assert held.training is not None and held.training.images == (study.table["split"] == "train").sum()
+    assert held.training.features is None and "no pooled features of its own" in held.training.reason
     assert ensemble["cost"]["time"] == 1.5 and ensemble["difference"]["low"] < ensemble["difference"]["high"]
     assert "an image takes 1.5\u00a0× as long" in ensemble["sentence"]
     assert views["cost"]["time"] == VIEWS + 1 and "4 augmented copies" in views["title"]
@@ -144,9 +152,9 @@ def test_a_file_that_cannot_be_written_costs_nothing_else(chosen: Chosen) -> Non
     def full(calls: Any) -> list[Any]:
         raise OSError("no space left")
 
-    choice, _ = choose_ensemble(inputs, study.run, known)
+    choice, scores = choose_ensemble(inputs, study.run, known)
     assert choice.members
-    after = ensembles.export_ensemble(choice, inputs, study.run, known, full)
+    after = ensembles.export_ensemble(choice, scores, inputs, study.run, known, full)
     assert not after.members and "could not be written as one file" in after.reason
     assert not study.run.best_ensemble_card.exists()
 
@@ -164,7 +172,7 @@ def test_one_training_alone_is_no_ensemble(chosen: Chosen) -> None:
     assert not choice.members and scores is None and choice.candidates == 4
     assert choice.reason == "on validation no average is better than one training, VGG16, seed 1, alone"
     study.run.best_ensemble.write_bytes(b"an earlier one")
-    ensembles.export_ensemble(choice, inputs, study.run, known, lambda calls: pytest.fail("nothing is written"))
+    ensembles.export_ensemble(choice, scores, inputs, study.run, known, lambda calls: pytest.fail("nothing is written"))
     assert not study.run.best_ensemble.exists(), "what an earlier choice left is gone"
 
 

@@ -1,5 +1,6 @@
 """`evaluate MODEL --data EXTERNAL`: what is frozen, what is excluded, what is refused, and what the page says."""
 
+import contextlib
 import re
 import shutil
 import signal
@@ -18,13 +19,15 @@ from bench.cli import main
 from bench.cluster import signals_given_back
 from bench.data.audit import audit
 from bench.data.audit.alterations import PAIR
+from bench.errors import ConfigError
 from bench.evaluation import calibration
 from bench.evaluation.ledger import EXTERNAL, Ledgers
 from bench.external import carried_out
 from bench.external import command as external
+from bench.external.carried_out import require
 from bench.external.classes import ClassMap
 from bench.external.place import name_of, whole_or_nothing
-from bench.external.samples import RATES, Sample, _Measure, _resampled, differences
+from bench.external.samples import RATES, Sample, _Measure, _resampled, differences, internal_sample
 from bench.models.metadata import write_with_card
 from bench.report.external.page import ExternalPage, _curves, _frozen, _overall
 from bench.report.figures.external import roc
@@ -323,7 +326,8 @@ def test_classes_are_mapped_or_refused_by_name(place: Path, capsys: pytest.Captu
     assert [(one.reason, one.images) for one in record.excluded] == [("class left out by --map", 2)]
     assert set(tables.PREDICTIONS_EXTERNAL.read(folder)["given"]) == {"bacteria", "healthy"}
     joined = ClassMap.of(["a=NORMAL", "b=NORMAL"], ["a", "b", "PNEUMONIA"], CLASSES)
-    assert joined.used == CLASSES and ClassMap.of(["Normal=NORMAL"], ["Normal"], CLASSES).used == ("NORMAL",)
+    assert joined.ours == {"a": "NORMAL", "b": "NORMAL", "PNEUMONIA": "PNEUMONIA"}
+    assert ClassMap.of(["Normal=NORMAL"], ["Normal"], CLASSES).ours == {"Normal": "NORMAL"}
 
 
 def test_what_no_test_can_be_made_of_is_refused_before_anything_is_predicted(
@@ -331,7 +335,7 @@ def test_what_no_test_can_be_made_of_is_refused_before_anything_is_predicted(
 ) -> None:
     monkeypatch.setattr(ReusableModel, "forward", None)
     write_folder(place / "few", {"": 8})
-    assert "8 patients" in refusal(capsys, "evaluate", "xray", "--data", "few")
+    assert "4 patients of 'NORMAL'" in refusal(capsys, "evaluate", "xray", "--data", "few")
     assert "'NORMAL' alone" in refusal(
         capsys, "evaluate", "xray", "--data", "outside", "--map", "PNEUMONIA=", "--name", "one"
     )
@@ -341,6 +345,54 @@ def test_what_no_test_can_be_made_of_is_refused_before_anything_is_predicted(
     own = refusal(capsys, "evaluate", "xray", "--data", "images")
     assert "are excluded (" in own and "as copy of a training image" in own, own
     assert not Path("reports/xray/external").exists()
+
+
+@pytest.mark.parametrize(
+    ("counts", "why", "said"),
+    [
+        ({"A": 5, "B": 5}, "", "images of 5 patients of 'A' and 5 patients of 'B'; an external test needs 10 of each"),
+        ({"A": 30, "B": 9, "C": 1}, "", "30 patients of 'A', 9 patients of 'B' and 1 patient of 'C'; an"),
+        ({"A": 30}, " once one is left out", "hold images of 'A' alone once one is left out; an external test needs"),
+        (
+            {},
+            " once 4 images are excluded (4 as copy)",
+            "hold no image any more once 4 images are excluded (4 as",
+        ),
+        ({"A": 10, "B": 10, "C": 1}, "", ""),
+    ],
+    ids=str,
+)
+def test_two_classes_need_patients_enough_for_an_interval(counts: dict[str, int], why: str, said: str) -> None:
+    rows = [(name, f"{name}{patient}") for name, count in counts.items() for patient in range(count) for _ in "ab"]
+    table = pd.DataFrame(rows, columns=["label", "patient"], dtype=str)
+    with pytest.raises(ConfigError, match=re.escape(said)) if said else contextlib.nullcontext():
+        require(table["label"], table["patient"], why)
+
+
+def test_the_internal_test_of_an_ensemble_is_its_own(place: Path) -> None:
+    run = RunDir(Path("reports/xray"))
+    shutil.copy(run.best_model, run.best_ensemble)
+    write_json(run.best_ensemble_card, {"sha256": file_sha256(run.best_ensemble)})
+    model = load_model(run.best_ensemble)
+    assert internal_sample(model, Bootstrap(0)) == "predictions_secondary.csv of run xray cannot be read"
+    table = tables.PREDICTIONS_TEST.read(run.path).drop(columns="pixels")
+    of_kind = {"ensemble": (0.25, "test"), "tta": (0.5, "test"), "also": (0.75, "val")}
+    rows = [
+        table.assign(model="ensemble" if kind == "also" else kind, split=split, prob_NORMAL=1 - p, prob_PNEUMONIA=p)
+        for kind, (p, split) in of_kind.items()
+    ]
+    tables.PREDICTIONS_SECONDARY.write(run.path, pd.concat(rows, ignore_index=True))
+    found = internal_sample(model, Bootstrap(0))
+    assert isinstance(found, Sample) and len(found.own) == len(table) and set(found.own.scores[:, 1]) == {0.25}
+    assert found.own.n_patients == table["patient"].nunique()
+
+
+def test_a_model_that_gives_no_probabilities_is_refused_before_the_ledger_has_its_line(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.reuse.model.in_one_shape", lambda *_: [np.array([[3.0, -1.0]], np.float32)])
+    assert "gives no probabilities" in refusal(capsys, "evaluate", "xray", "--data", "outside")
+    assert not Path("reports/xray/external/outside").exists() and not machine_folder().exists()  # type: ignore[union-attr]
 
 
 def test_the_moved_images_of_a_sealed_run_open_its_own_test_split(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,8 @@ def test_a_folder_of_files_is_used_as_it_is(tmp_path: Path) -> None:
     model.save_weights(tmp_path / toy.weights_file)
     weights = resolve_weights(str(tmp_path), [toy], tmp_path / "cache", seed=0)
     assert weights.kind == "folder"
+    assert weights.note.startswith(f"Weights from the folder {tmp_path.name} (licence not known here")
+    assert str(tmp_path.parent) not in weights.note
     assert weights.sha256["toy"] == weights_hash(model)
     loaded = load_backbone(toy, 48, weights.files["toy"])  # at another size than they were saved at
     for ours, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
@@ -161,6 +163,7 @@ def test_imagenet_weights_in_kerass_own_cache_are_used(tmp_path: Path, monkeypat
     model.save_weights(tmp_path / "models" / toy.weights_file)
     weights = resolve_weights(None, [toy], tmp_path / "cache", seed=0)
     assert weights.kind == "imagenet"
+    assert all(word in weights.note for word in ("Apache-2.0", "VGG16", "non-commercial"))
     assert weights.sha256["toy"] == weights_hash(model)
 
 

@@ -102,13 +102,14 @@ def test_tests_on_other_data_are_listed_with_their_page(tmp_path: Path) -> None:
         difference=Estimate(value=-0.05, low=-0.08, high=-0.02),
     )
     sample = SampleScores(images=624, patients=452)
-    for name, created, trained, found in (
-        ("elsewhere", "2026-11-02", "chosen", (scored,)),
-        ("<b>old</b>", "2026-11-01", "another", ()),
+    for name, created, trained, found, path in (
+        ("elsewhere", "2026-11-02", "chosen", (scored,), "best_model.h5"),
+        ("<b>old</b>", "2026-11-01", "another", (), "best_model.h5"),
+        ("both", "2026-11-01", "averaged", (), "best_ensemble.h5"),
     ):
-        model = ExternalModel(trained=trained)
+        model = ExternalModel(trained=trained, path=f"reports/xray/{path}")
         record = ExternalRecord(name=name, created=created, model=model, external=sample, differences=found)
-        folder = run.external / ("first" if found else "second")
+        folder = run.external / {"elsewhere": "first", "both": "third"}.get(name, "second")
         folder.mkdir(parents=True)
         write_json(folder / "external.json", record)
     (run.external / "torn").mkdir()
@@ -123,6 +124,7 @@ def test_tests_on_other_data_are_listed_with_their_page(tmp_path: Path) -> None:
     for words in (
         f"elsewhere, 624 images of 452 patients: {first} All of it: external/first/report.html.",
         f"<b>old</b>, 624 images of 452 patients. {last}",
+        "both, 624 images of 452 patients. The ensemble was tested, best_ensemble.h5. All of it: external/third/",
         "external.json could not be read",
     ):
         assert words in text, text

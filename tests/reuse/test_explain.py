@@ -1,6 +1,8 @@
 """Pictures of where a model looks: what is drawn, what is said, and that the model stays as it was."""
 
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from bench.errors import ConfigError
 from bench.report.figures.explanation import Panel, draw
 from bench.reuse.explain import explain
 from bench.reuse.model import ReusableModel, load_model
+from bench.run.documents import TrainingImages
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,19 @@ def test_a_figure_has_a_colour_bar_for_each_map_that_varies() -> None:
     assert "Research use only." in figure.get_supxlabel()
 
 
+def test_images_unlike_the_training_images_are_noted(
+    model: ReusableModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = TrainingImages(images=60, kinds={"grey": 60}, width=(40, 40), height=(40, 40), aspect=(1.0, 1.0))
+    known = replace(model, known=model.card.model_copy(update={"training": training}))
+    monkeypatch.setattr("bench.reuse.model.load_model", lambda *_: known)
+    (path,) = write_images(tmp_path, ("scan.png",))
+    Image.new("L", (90, 40), 7).save(wide := tmp_path / "wide.png")
+    assert main(["explain", str(model.path), str(path), str(wide), "--out", str(tmp_path / "maps")]) == 0
+    (line,) = (one for one in capsys.readouterr().err.splitlines() if "is unlike" in one)
+    assert line.startswith(f"note: {wide} is unlike the training images: 90 x 40 pixels (training: 40 x 40)")
+
+
 def test_the_command_draws_or_says_what_is_wrong(
     model: ReusableModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -67,12 +83,23 @@ def test_the_command_draws_or_says_what_is_wrong(
     broken = tmp_path / "broken.png"
     broken.write_bytes(path.read_bytes()[:60])
     out = tmp_path / "maps"
-    assert main(["explain", str(model.path), str(path), str(broken), "--out", str(out)]) == 2
+    assert main(["explain", str(model.path), str(broken), "--out", str(out)]) == 2
     assert main(["explain", str(model.path), str(tmp_path / "none.png"), "--out", str(out)]) == 2
     assert re.findall("error: .*(broken|none).png", capsys.readouterr().err) == ["broken", "none"]
     assert not out.exists()
     assert main(["explain", str(model.path), str(path), "--out", str(out)]) == 0
     assert "1-scan.png: NORMAL, probability 0." in capsys.readouterr().out
+    shutil.rmtree(out)
+    np.savez(archive := tmp_path / "scans.npz", images=np.zeros((2, 8, 8), np.uint8))
+    assert main(["explain", str(model.path), str(broken), str(path), str(archive), "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "1-scan.png: NORMAL, probability 0." in said.out and "object at" not in said.err
+    assert re.findall(
+        r"note: .*(broken\.png|scans\.npz) is not an image that can be read \(.*no picture", said.err
+    ) == [
+        "broken.png",
+        "scans.npz",
+    ]
     assert main(["explain", str(model.path), str(path), "--out", str(out)]) == 0
     assert [one.name for one in out.iterdir()] == ["1-scan.png"]
     monkeypatch.setattr(ReusableModel, "read", lambda *_: pytest.fail("it is refused before anything is read"))

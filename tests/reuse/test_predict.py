@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 from toys import SIZE, build_toy, draw_image, toy_backbone
 
@@ -26,6 +29,7 @@ from bench.data.images.decode import decode, facts_of
 from bench.errors import ConfigError
 from bench.models.metadata import ATTRIBUTE, read_card, write_with_card
 from bench.reuse import predict as predicting
+from bench.reuse.command import banner
 from bench.reuse.images import Wanted, wanted_images
 from bench.reuse.model import ReusableModel
 from bench.reuse.predict import BATCH, FIRST, decided, predictions
@@ -140,6 +144,49 @@ def test_the_file_alone_says_the_same_and_plain_keras_loads_it(run: RunDir, plac
     assert not any(type(layer).__name__ in ("Functional", "Sequential") for layer in plain.layers), "one flat graph"
     write_with_card(run.path / "trained.h5", place / "again.h5", read_card(run.best_model))  # type: ignore[arg-type]
     assert (place / "again.h5").read_bytes() == run.best_model.read_bytes(), "it can be put back"
+
+
+ALONE = """
+import json, sys
+refused = set(json.loads(sys.argv[1]))
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in refused:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocker())
+import keras, numpy as np
+model = keras.models.load_model(sys.argv[2], compile=False)
+np.save(sys.argv[4], model.predict(np.load(sys.argv[3]), verbose=0))
+"""
+
+
+def needed_by(name: str) -> set[str]:
+    """Distributions that one needs, itself included, in their normalised names."""
+    found, waiting = set[str](), [name]
+    while waiting:
+        if (one := canonicalize_name(waiting.pop())) in found:
+            continue
+        with suppress(PackageNotFoundError):
+            wanted = [Requirement(text) for text in requires(one) or ()]
+            waiting += [each.name for each in wanted if not each.marker or each.marker.evaluate({"extra": ""})]
+            found.add(one)
+    return found
+
+
+@pytest.mark.thorough
+def test_the_file_predicts_the_same_where_there_is_tensorflow_alone(run: RunDir, place: Path) -> None:
+    allowed = needed_by("tensorflow")
+    refused = [
+        module
+        for module, owners in packages_distributions().items()
+        if not allowed & {canonicalize_name(owner) for owner in owners}
+    ]
+    assert {"pandas", "sklearn", "ray"} <= {*refused} and not {"keras", "numpy"} & {*refused}
+    images, _ = load_model(run.path).read(sorted((place / "scans").glob("[0-9].png")))
+    np.save("images.npy", images.astype(np.float32))
+    typed = [json.dumps([*refused, "bench"]), str(run.best_model), "images.npy", "found.npy"]
+    subprocess.run([sys.executable, "-c", ALONE, *typed], check=True)
+    np.testing.assert_allclose(np.load("found.npy"), load_model(run.path).scores(images), atol=1e-5)
 
 
 @pytest.mark.parametrize(("below", "typed"), [("", "best_model.h5"), ("", "."), ("figures", "../best_model.h5")])
@@ -302,7 +349,7 @@ def test_a_row_per_patient_by_the_rule_and_the_threshold_of_the_run(
     assert pd.isna(found.loc["C", "called"])
 
     assert main(["predict", str(run.path), "list.csv", "--by", "patient", "--out", "patients.csv"]) == 0
-    assert "chose no rule for patients" in capsys.readouterr().err
+    assert "No rule for patients is known of this model" in capsys.readouterr().err
     assert main(["predict", str(run.path), "list.csv", "--by", "patient", "--out", "patients.parquet"]) == 0
     assert pd.read_parquet("patients.parquet")["images"].tolist() == [1, 2, 1, 0]
     table = pd.read_csv("patients.csv").set_index("patient")
@@ -411,6 +458,9 @@ def test_test_images_of_a_run_are_noted_in_parts_and_count_once(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["list.csv", "--out", "./list.csv"], "--out list.csv is one of the files that are read"),
+        (["l*.csv", "--out", "scans/../list.csv"], "--out scans/../list.csv is one of the files that are read"),
+        (["--out", "reports/xray/best_model.json"], "--out reports/xray/best_model.json is one of the files that"),
         (["--by", "patient"], "no image here names its patient"),
         (["--out", "scans/0.png/found.csv"], "--out scans/0.png cannot be written"),
         (["--out", "found.csv", "--dicom-sr", "scans/0.png"], "--dicom-sr scans/0.png cannot be written"),
@@ -430,7 +480,10 @@ def test_what_cannot_be_done_is_refused_before_a_test_image_is_noted(
     row = {"image": "0.png", "label": "A", "split": "test", "pixels": facts.pixels, "looks": facts.perceptual_hash}
     SPLITS.write(copied.path, [row])
     monkeypatch.setattr("bench.reuse.dicom_sr.require_highdicom", lambda: None)
+    Path("list.csv").write_text("path\nscans/1.png\n")
+    before = Path("list.csv").read_text(), copied.best_model_card.read_text()
     assert main(["predict", "xray", "scans/0.png", *arguments]) == 2
+    assert before == (Path("list.csv").read_text(), copied.best_model_card.read_text())
     found = capsys.readouterr()
     assert said in found.err and found.err.startswith("error: ") and found.out == ""
     folder = machine_folder()
@@ -465,6 +518,29 @@ def held(**changes: Any) -> Callable[[Path], None]:
     return changed(edit)
 
 
+def weights(value: float) -> Callable[[Path], None]:
+    """All weights of the head are the ``value``."""
+
+    def edit(file: Any) -> None:
+        def fill(_: str, one: Any) -> None:
+            if isinstance(one, h5py.Dataset):
+                one[...] = value
+
+        file["model_weights/probabilities"].visititems(fill)
+
+    return changed(edit)
+
+
+def logits(path: Path) -> None:
+    """The head has no softmax."""
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        (head,) = (one for one in config["config"]["layers"] if one["config"]["name"] == "probabilities")
+        head["config"]["activation"] = "linear"
+        file.attrs["model_config"] = json.dumps(config)
+    weights(2.0)(path)
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no model": (lambda path: path.write_bytes(b"no model"), "is no model of a run that can be loaded"),
     "weights alone": (changed(lambda file: file.attrs.__delitem__("model_config")), "is no model of a run that can be"),
@@ -473,6 +549,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link": (
         changed(lambda file: file.__setitem__("x", h5py.ExternalLink("secret.h5", "/v"))), "a link to another place"
     ),
+    "weights of NaN": (weights(np.nan), "other.h5 gives no probabilities (some are not finite)"),
+    "logits": (logits, "other.h5 gives no probabilities (the lowest is -"),
     "other channels": (held(input={"height": SIZE, "width": SIZE, "channels": 3}), "it is the card of another model"),
     "other classes": (held(classes=["a", "b", "c"], threshold=None), "it is the card of another model"),
     "damaged metadata": (held(classes=7), "holds metadata of this suite that cannot be read"),
@@ -516,6 +594,74 @@ def test_what_cannot_be_done_is_one_sentence(
     assert line.startswith(f"error: {said}") and found.out == ""
 
 
+def test_an_archive_that_cannot_be_used_is_a_row_beside_other_images(place: Path) -> None:
+    np.savez("labels.npz", labels=np.arange(3))
+    np.savez("objects.npz", images=np.array([None, "x"]))
+    Path("damaged.npz").write_bytes(b"PK no archive")
+    bad = ["labels.npz", "objects.npz", "damaged.npz"]
+    with ExitStack() as stack:
+        good, *others = wanted_images(["scans/0.png", *bad], stack)
+        assert good.read()
+        assert [one.name for one in others] == bad
+        for one in others:
+            with pytest.raises(ValueError, match=rf"^{one.name} (holds no array of images|is no \.npz file)"):
+                one.read()
+    for path in bad:
+        with ExitStack() as stack, pytest.raises(ConfigError, match=path):
+            wanted_images([path], stack)
+
+
+@pytest.mark.parametrize(
+    ("training", "said"),
+    [
+        (None, "What the training images of this model were like is not known"),
+        (TrainingImages(images=9, reason="there are fewer than 20"), "network's features, as there are fewer than 20."),
+        (TrainingImages(images=9), "network's features."),
+        (TrainingImages(features=fit_distance(*np.random.default_rng(1).normal(size=(2, 40, 3)))), ""),
+    ],
+)
+def test_what_limits_are_missing_is_said_with_the_reason(training: TrainingImages | None, said: str) -> None:
+    card = ModelCard(classes=CLASSES, training=training, conformal=ConformalScores(1, (0.5,)))
+    lines = list(banner(ReusableModel(Path("x.h5"), None, card)))
+    assert len(lines) == 1 + bool(said) and said in lines[-1]
+
+
+def test_what_is_asked_of_python_is_checked_before_anything_is_read() -> None:
+    model = ReusableModel(Path("no file.h5"), None, ModelCard(classes=CLASSES))
+    with pytest.raises(ValueError, match="coverage must lie between 0 and 1, but got 2"):
+        model.predict("scan.png", coverage=2)
+    with pytest.raises(ConfigError, match=r"^No images are named; paths of files and folders, and patterns, are acc"):
+        model.predict([])
+
+
+def test_of_a_long_reason_that_a_model_cannot_be_loaded_the_beginning_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise TypeError(f"Layer 'x' cannot be made of {'its configuration, ' * 500}\nand more")
+
+    monkeypatch.setattr("bench.reuse.model.load_network", refuse)
+    with pytest.raises(ConfigError, match=r"Layer 'x' cannot be made of its configuration,.* …\.$") as caught:
+        _ = ReusableModel(Path("x.h5")).network
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("outputs", "why"),
+    [
+        ([[0.4, 0.6], [0.9, 0.6]], "those of an image add up to 1.5"),
+        ([[-0.5, 1.5]], "the lowest is -0.5"),
+        ([[0.0, np.inf]], "some are not finite"),
+    ],
+)
+def test_outputs_that_are_no_probabilities_are_refused(
+    monkeypatch: pytest.MonkeyPatch, outputs: list[list[float]], why: str
+) -> None:
+    monkeypatch.setattr("bench.reuse.model.in_one_shape", lambda *_: [np.array(outputs, np.float32)])
+    model = ReusableModel(Path("other.h5"))
+    model.__dict__["forward"] = None
+    with pytest.raises(ConfigError, match=re.escape(f"other.h5 gives no probabilities ({why})")):
+        model.outputs(np.zeros((2, 8, 8, 1), np.uint8), 2)
+
+
 def test_a_card_of_another_model_beside_a_file_is_refused(run: RunDir, place: Path) -> None:
 
     shutil.copy(run.best_model_card, place)
@@ -557,6 +703,20 @@ def test_a_network_beyond_the_memory_is_a_sentence(run: RunDir, monkeypatch: pyt
     monkeypatch.setattr("bench.reuse.model.load_network", exhausted)
     with pytest.raises(ConfigError, match=r"best_model\.h5 cannot be loaded: its network needs more memory"):
         _ = load_model(run.best_model).network
+
+
+def test_an_ensemble_in_its_runs_folder_is_of_the_run(run: RunDir, place: Path) -> None:
+    copied = RunDir(Path(shutil.copytree(run.path, place / "reports" / "xray")))
+    shutil.copy(run.best_model, copied.best_ensemble)
+    assert load_model(copied.best_ensemble).run is None
+    write_json(copied.best_ensemble_card, {"sha256": file_sha256(copied.best_ensemble)})
+    found = load_model(copied.best_ensemble)
+    assert found.run is not None and (found.is_ensemble, found.name) == (True, "xray (best_ensemble.h5)")
+    assert found.card.sha256 == file_sha256(copied.best_ensemble) and found.path.samefile(copied.best_ensemble)
+    assert (load_model("xray").is_ensemble, load_model("xray").name) == (False, "xray")
+    write_json(copied.best_ensemble_card, {"sha256": "0" * 64})
+    with pytest.raises(ConfigError, match=r"best_ensemble\.json is of another ensemble than .*best_ensemble\.h5"):
+        load_model(copied.best_ensemble)
 
 
 def test_a_file_without_metadata_works_with_neutral_names(

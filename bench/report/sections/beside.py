@@ -111,7 +111,9 @@ def external(page: Page) -> list[Values]:
             "scored": known.get(measure),
             "assumed": record.data.patients_assumed,
         }
-        found.append(values | {"earlier": bool(trained) and record.model.trained not in trained})
+        ensemble = record.model.path.endswith(page.run.best_ensemble.name)
+        earlier = bool(trained) and not ensemble and record.model.trained not in trained
+        found.append(values | {"ensemble": ensemble, "earlier": earlier})
     return found
 
 
