@@ -162,8 +162,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_vouched(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON object as `write_json` does, with a checksum of it (`bench.checksums.of_document`)."""
-    write_json(path, {**content, FIELD: of_document(content)})
+    """Write a JSON object as `write_json` does, with a checksum (`bench.checksums.of_document`) of what is read."""
+    read = json.loads(json.dumps(content))  # names are text then, whatever they were, and sorted as such
+    write_json(path, {**read, FIELD: of_document(read)})
 
 
 def write_table(path: Path, table: "pd.DataFrame", vouched: bool = False) -> None:

@@ -25,6 +25,7 @@ from bench.run.folder import (
     write_json,
     write_table,
     write_text,
+    write_vouched,
 )
 from bench.run.record import OpeningRecord
 from bench.run.tables import FINALISTS, FOLDS, OUTER, OUTER_PREDICTIONS, SCHEMAS
@@ -489,3 +490,9 @@ def test_a_run_goes_before_a_start_of_the_same_name_in_the_working_folder(tmp_pa
     (tmp_path / "reports" / "xray" / "run.json").touch()
     assert find_start("xray", "reports") is None
     assert find_start("xray", "elsewhere") == RunDir(Path("xray"))
+
+
+def test_a_checksum_is_of_what_is_read_back(tmp_path):
+    run = RunDir.at(tmp_path)
+    write_vouched(run.run, {"by number": {2: 0.1 + 0.2, 10: (1, None)}, "name": "é"})
+    assert run.read_run() == {"by number": {"2": 0.1 + 0.2, "10": [1, None]}, "name": "é"}
