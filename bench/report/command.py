@@ -157,6 +157,8 @@ def _none_in(output: Path) -> str:
 
 GAP = 3
 """Spaces between two columns of the table."""
+FEW = 8
+"""Characters of a line of a name that is broken."""
 
 
 def _unbroken(name: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
@@ -164,21 +166,32 @@ def _unbroken(name: str, rows: Sequence[Mapping[str, str]]) -> list[str]:
     return [name, *(part for row in rows for part in (row[name].split() if name == "score" else [row[name]]))]
 
 
+def _needed(widths: Mapping[str, int], broken: Sequence[str] = ()) -> int:
+    """Characters of a line that holds columns of these widths, of which the ``broken`` ones take a few."""
+    return sum(min(width, FEW) if name in broken else width for name, width in widths.items()) + GAP * (len(widths) + 1)
+
+
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table for the terminal, without the columns that are empty, and the notes below it.
 
-    Scores alone take several lines; where the terminal is too narrow even so, ``data`` is left out, then ``age``.
+    Scores alone take several lines; where the terminal is too narrow even so, ``data`` is left out, then ``age``, and
+    then names are broken, for a score that is cut short would say something else.
     """
     console = Console(highlight=False)
     by_name = [dict(zip(columns, row, strict=True)) for row in rows]
     shown = [name for name in columns if name != "note" and any(row[name] for row in by_name)]
     widths = {name: max(map(cell_len, _unbroken(name, by_name))) for name in shown}
     for name in ("data", "age"):
-        if sum(widths.values()) + GAP * (len(widths) + 1) > console.width:
+        if _needed(widths) > console.width:
             widths.pop(name, None)
+    broken: list[str] = []
+    for name in ("run", "chosen", "state"):
+        if name in widths and _needed(widths, broken) > console.width:
+            broken.append(name)
     table = Table(box=box.SIMPLE_HEAD)
     for name, width in widths.items():
-        table.add_column(name, overflow="fold", no_wrap=name != "score", min_width=width)
+        whole = name not in broken
+        table.add_column(name, overflow="fold", no_wrap=whole and name != "score", min_width=width if whole else None)
     for row in by_name:
         table.add_row(*(Text(row[name]) for name in widths))
     console.print(table)

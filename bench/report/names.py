@@ -81,15 +81,19 @@ def parameter(name: str) -> str:
 
 
 def setting(value: Any) -> str:
-    """A setting in words: lists in one line, thousands of whole numbers separated, nothing as a dash."""
+    """A setting in words: nothing as a dash, thousands of a whole number separated, but not in lists, by commas."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return count(value)
+    return _listed(value)
+
+
+def _listed(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return count(value)
     if isinstance(value, list | tuple):
-        return ", ".join(map(setting, value)) or "none"
+        return ", ".join(map(_listed, value)) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {setting(part)}" for key, part in value.items()) or "none"
+        return ", ".join(f"{key} {_listed(part)}" for key, part in value.items()) or "none"
     return text(value)
 
 

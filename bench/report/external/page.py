@@ -313,6 +313,7 @@ def _calibration(page: ExternalPage) -> Values:
         )
     return {
         "table": table("agreement", pd.DataFrame(agreed)) if agreed else None,
+        "widened": any("widened" in row["slope bounds"] for row in agreed),
         "map": content.map,
         "judged": "the calibrated probabilities" if content.map else "the model’s own probabilities",
         "drawing": drawing,
