@@ -168,7 +168,7 @@ def _agreement(found: Agreement, few: str) -> ClassAgreement:
     reason = few
     if found.slope[0] is None:
         reason = "no finite slope fits: all images are of one side, or all are told apart, or all have one probability"
-    elif not reason and _too_wide(found.slope[1]):
+    elif not reason and not found.apart and _too_wide(found.slope[1]):
         reason = TOO_WIDE
     return ClassAgreement(
         predicted=found.predicted,

@@ -106,7 +106,7 @@ class Redrawn:
     def standard_error(self, contrast: Floats, others: int, patients: int) -> tuple[float, float]:
         """Of a weighted sum of the statistics, as of so many patients, and how far another bootstrap may be off."""
         usable = self.drawn[np.isfinite(self.drawn).all(axis=1)] @ contrast
-        error = float(usable.std(ddof=1) * np.sqrt(patients / (patients - 1)))
+        error = float(usable.std(ddof=1) * np.sqrt(patients / max(1, patients - 1)))  # of one there is no interval
         heavy = float(kurtosis(usable, fisher=False)) if error > NOTHING else 3.0
         return error, ERRORS * error * float(np.sqrt((heavy - 1) / 4 * (1 / others + 1 / len(usable))))
 

@@ -154,9 +154,9 @@ def highest_rate(rates: Sequence[float]) -> float:
         rates: of each run; its draws share models and images, so that runs are what is independent.
 
     Returns:
-        5 % where a single run tells no standard error.
+        1 where a single run tells no standard error, so that nothing is judged by it.
     """
-    return ERROR + (3 * stdev(rates) / len(rates) ** 0.5 if len(rates) > 1 else 0.0)
+    return min(1.0, ERROR + 3 * stdev(rates) / len(rates) ** 0.5) if len(rates) > 1 else 1.0
 
 
 def judged(wrong: Counter[str], number: int, rates: Mapping[str, Sequence[float]]) -> tuple[bool, list[str]]:

@@ -20,6 +20,10 @@ from scipy.stats import t
 from statsmodels.stats.multitest import multipletests
 
 from bench.cli import main
+from bench.evaluation.calibration import _judged
+from bench.evaluation.retrained import _expect
+from bench.run.documents import CalibrationRecord, Estimate
+from bench.run.folder import write_json
 from bench.stats.bootstrap import Bootstrap, intervals
 from bench.stats.conformal import conformal_scores
 from bench.stats.contrast import Contrast
@@ -466,6 +470,62 @@ def test_a_slope_whose_interval_tells_nothing_is_no_agreement() -> None:
         sure = {"value": 0.0, "low": -1.0, "high": 1.0}
         one = {"intercept": sure, "slope": {"value": 1.0, "low": low, "high": high}, "widened": widened, "apart": []}
         assert verdicts.judged(0.0, {"B": one})[0] == verdict
+
+
+def test_a_gap_whose_narrow_interval_includes_0_agrees_with_its_sentence() -> None:
+    tally, low, high = Tally(), -0.023, 0.077
+    gap = {"metric": "auc", "validation": 0.824, "test": 0.797, "difference": 0.027, "low": low, "high": high}
+    begins = "On validation the winner scored ROC AUC 0.824, on the internal test 0.797: 0.027 (−0.023 to 0.077) less"
+    verdicts._gap({**gap, "sentence": begins + _expect(low, high, False)}, tally)
+    assert not tally.wrong
+    verdicts._gap({**gap, "test": 0.78, "sentence": begins + _expect(low, high, False)}, tally)
+    assert len(tally.wrong) == 1
+
+
+@pytest.mark.parametrize("slope", [1.0, 0.2])
+def test_classes_that_are_called_by_numbers_are_told_from_numbers(tmp_path: Path, slope: float) -> None:
+    """Five grades make ten comparisons, so that "for 10" begins as what a class's name would."""
+
+    def agreement(value: float) -> dict[str, Any]:
+        found = {"intercept": {"value": 0.0, "low": -0.1, "high": 0.1}}
+        found["slope"] = {"value": value, "low": value - 0.1, "high": value + 0.1}
+        return {**found, "widened": found, "apart": [] if value == 1 else ["slope"], "predicted": 0.2, "observed": 0.2}
+
+    scores = {"log_loss": 0.5, "ece": 0.0, "brier": 0.1}
+    classes = {str(grade): agreement(slope if grade == 1 else 1.0) for grade in range(5)}
+    record = CalibrationRecord.model_validate(
+        {"splits": {"test": {"before": scores, "after": {**scores, "agreement": classes}}}}
+    )
+    content = record.model_copy(update=_judged(record, Estimate(value=0.0)))
+    write_json(tmp_path / "calibration.json", content)
+    tally = Tally()
+    verdicts.calibration(Folder(tmp_path), tally)
+    assert not tally.wrong and content.verdict == ("agrees" if slope == 1 else "disagrees")
+
+
+def test_a_class_with_one_patient_has_no_interval_and_no_end_of_its_check() -> None:
+    rng = np.random.default_rng(0)
+    found = Redrawn(np.zeros(2), rng.normal(size=(50, 2)), np.zeros((3, 2)), 60)
+    assert np.isfinite(found.standard_error(np.array([1.0, -1.0]), 50, 1)).all()
+
+
+def test_of_openings_in_one_second_the_first_is_of_this_split() -> None:
+    def opening(split: str) -> dict[str, str]:
+        return {"time": "2026-01-01T00:00:00+00:00", "split": split, "data": "d"}
+
+    tally = Tally()
+    ledger = {"this_split": 1, "this_data": 2, "openings": [opening("own"), opening("other")]}
+    verdicts._openings(ledger, ["2026-01-01T00:00:00+00:00"], tally)
+    assert tally.compared == 2 and not tally.wrong
+
+
+def test_tables_of_earlier_versions_are_compared_in_what_they_hold(copy: Path) -> None:
+    table = pd.read_csv(copy / "comparisons.csv")
+    table.drop(columns=["seeds_a", "seeds_b", "metric", "margin"]).to_csv(copy / "comparisons.csv", index=False)
+    (copy / "calibration.json").write_text(json.dumps({"splits": {"test": {"before": {}, "after": {}}}}))
+    for name in ("verdicts on pairs", "verdict on calibration"):
+        tally = verified_alone(copy, name)
+        assert not tally.wrong and "earlier version" in tally.skipped
 
 
 def test_patients_of_whom_the_very_same_image_is_there_are_one(copy: Path) -> None:
