@@ -168,6 +168,16 @@ def test_an_interval_of_the_slope_that_tells_nothing_calls_nothing_calibrated(
     assert ("too few patients to tell" in content["sentence"]) is (verdict == "unknown")
 
 
+def test_a_class_that_is_off_is_not_called_undecided_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    off = {"intercept": (-1.0, 1.0), "slope": (0.01, 0.3)}
+    found = Agreement(0.5, 0.5, (0.0, (-0.1, 0.1)), (0.0, (-1.0, 1.0)), (0.12, (0.02, 0.21)), off, ("slope",))
+    monkeypatch.setattr("bench.evaluation.calibration.agreement", lambda *_: found)
+    labels, scores = calibrated(60)
+    test = Predictions(labels, scores, np.arange(60), ["NORMAL", "PNEUMONIA"])
+    content = calibration(test, test, Choice(CalibrationMap()), DRAWS).content()
+    assert content["verdict"] == "disagrees" and "too few patients" not in json.dumps(content)
+
+
 def test_the_weights_of_the_loss_are_a_step_of_their_own():
     labels, scores = calibrated(300)
     test = Predictions(labels, scores, np.arange(300))

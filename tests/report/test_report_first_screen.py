@@ -187,6 +187,7 @@ def test_a_link_to_the_page_says_what_was_compared(run: RunDir, weights: str, so
 
 def test_a_model_that_is_not_in_the_folder_is_named_by_its_hash(run: RunDir) -> None:
     run.best_model.unlink(missing_ok=True)
+    run.best_model_card.write_text("{}", encoding="utf-8")
     change(run, "finalists.csv", sha256="ab" * 32)
     page = page_of(run)
     made = str(provenance.provenance(page).blocks[0])
@@ -196,6 +197,17 @@ def test_a_model_that_is_not_in_the_folder_is_named_by_its_hash(run: RunDir) -> 
     run.best_model.write_bytes(b"")
     assert "is not in this folder" not in str(provenance.provenance(page).blocks[0])
     assert told("availability").startswith("best_model.h5 and best_model.json lie beside this report; SHA-256 ")
+
+
+def test_a_model_that_is_still_to_be_exported_was_not_moved(run: RunDir) -> None:
+    """The winner is known before the baselines are trained, its file written after them."""
+    for path in (run.best_model, run.best_model_card):
+        path.unlink(missing_ok=True)
+    change(run, "finalists.csv", sha256="ab" * 32)
+    page = page_of(run)
+    made = str(provenance.provenance(page).blocks[0])
+    assert "it is written once the baselines have been trained" in made and "was moved" not in made
+    assert Answers(page)("availability").startswith("The model is not exported yet; SHA-256 ")
 
 
 def test_headings_get_addresses_of_their_own() -> None:

@@ -71,6 +71,7 @@ def test_moments_are_given_in_utc() -> None:
 def test_settings_have_their_thousands_separated_and_seeds_stay_as_they_are_typed() -> None:
     told = names.settings({"max_pixels": 100_000_000, "split_seed": 1234567, "ema_momentum": None, "images": True})
     assert told == {"max pixels": "100,000,000", "split seed": "1234567", "ema momentum": names.DASH, "images": "yes"}
+    assert names.settings({"sizes": [1234, 5678], "of": {"seed": 12345}}) == {"sizes": "1234, 5678", "of": "seed 12345"}
 
 
 def test_metric_titles_inside_a_sentence() -> None:

@@ -194,6 +194,19 @@ def test_a_narrow_terminal_breaks_no_word_and_notes_have_lines_of_their_own(
     assert any(line.startswith(f" {failed.name}: evaluation.json could not be read") for line in told.splitlines())
 
 
+@pytest.mark.parametrize("name", ["r" * 36, "r" * 65])
+def test_a_long_name_is_broken_before_a_score_is_cut_short(
+    output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    shutil.copytree(output / "xray", output / name)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["list"]) == 0
+    told = capsys.readouterr().out
+    assert set(the(output)[1].split()) <= set(told.split())
+    assert "r" * 8 in told and name not in told
+
+
 # open
 
 

@@ -29,7 +29,7 @@ def provenance(page: Page) -> Section:
         resume=resume(page.run.name, page.run.path.parent),
         exported=page.run.best_model.exists(),
         winner=page.files.title(record.winner.backbone) if record.winner else "",
-        made=Facts(page).card is not None,
+        made=page.run.best_model_card.exists(),
         model_hash=Facts(page).model_hash,
         classes=json.dumps(page.files.classes, ensure_ascii=False),
         predict=typed("predict"),
