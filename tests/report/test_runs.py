@@ -162,7 +162,10 @@ def test_results_that_are_not_as_the_run_wrote_them_are_said(
     files = read(run)
     assert all(files.problems[name].startswith(one) for name, one in said.items()) and files.changed == list(said)
     assert files.problems["splits.csv"].startswith("splits.csv is missing")
+    hashed: list[str] = []
+    monkeypatch.setattr("bench.report.read.files.checksum", lambda path: hashed.append(path.name) or checksum(path))
     assert main(["report", "xray"]) in (0, UNFAIR)
+    assert "evaluation.json" in hashed and len(hashed) == len(set(hashed)), "every file is read once"
     told = capsys.readouterr().out
     assert all(f"ATTENTION: run xray: {name} is not as the run wrote it" in told for name in said)
     assert "Files are not as the run wrote them" in run.report.read_text(encoding="utf-8")
