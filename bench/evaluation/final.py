@@ -150,7 +150,9 @@ def renew_selection(inputs: EvaluationInputs, run: RunDir) -> None:
     record, courses = read_strictly(EvaluationRecord, run.evaluation), _courses(inputs, run)
     known = record.selection.configurations if record.selection else 0
     if known != sum(course.curve.kind == "trial" for course in courses):
+        run.unpin(run.evaluation)
         write_json(run.evaluation, record.model_copy(update={"selection": _selection(inputs, courses)}))
+    if run.evaluation.name not in run.read().pinned:  # or it was killed before this
         run.pin(run.evaluation)
 
 

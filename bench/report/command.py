@@ -45,7 +45,8 @@ def report(options: argparse.Namespace) -> int:
     output = output_of(options)
     runs = [find_run(name, output) for name in options.name]
     for run in runs:
-        for name in read(run).changed:
+        files = read(run)
+        for name in files.changed:
             print(visible(f"ATTENTION: run {run.name}: {name} is not as the run wrote it; it was damaged or changed."))
     if len(runs) > 1:
         from bench.report.side_by_side.page import render_side_by_side
@@ -55,8 +56,8 @@ def report(options: argparse.Namespace) -> int:
     from bench.report.html import render
     from bench.report.summary import unfairness
 
-    print(visible(f"Report: {render(runs[0], images=getattr(options, 'images', True))}"))
-    found = unfairness(read(runs[0]))
+    print(visible(f"Report: {render(runs[0], getattr(options, 'images', True), files)}"))
+    found = unfairness(files)
     for sentence in found:
         print(visible(f"ATTENTION: {sentence}"))
     return UNFAIR if found else 0

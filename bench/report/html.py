@@ -12,7 +12,7 @@ from bench.report import cautions, first_screen, glossary, methods, model_card, 
 from bench.report.blocks import Html, Section, section
 from bench.report.finish import finished
 from bench.report.page import Page
-from bench.report.read.files import read
+from bench.report.read.files import RunFiles, read
 from bench.report.sections import comparison, data, failures, guidelines, provenance, search, time, winner
 from bench.report.templating import filled
 from bench.run.folder import RunDir, write_page
@@ -52,14 +52,15 @@ def _explained(html: str) -> tuple[str, dict[str, str]]:
     return html.replace(_GLOSSARY, listed), {term: glossary.address(term) for term in terms}
 
 
-def render(run: RunDir, images: bool = True) -> Path:
+def render(run: RunDir, images: bool = True, files: RunFiles | None = None) -> Path:
     """Write report.html, and every figure to figures/, from the files of ``run``; return the page's path.
 
-    Pictures of images are part of it unless ``images`` or the run's own settings leave them out.
+    Pictures of images are part of it unless ``images`` or the run's own settings leave them out. ``files`` are what was
+    read of the run already.
 
     A run that is unfinished or damaged is rendered as far as its files go: what is missing is said where it is missed.
     """
-    files = read(run)
+    files = files or read(run)
     if not (images and files.record.settings.images):
         files = files.without_images()
     page = Page(run, files, palette.looks(files.backbones, files.titles))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench import numbers
 from bench.checksums import checksum
-from bench.report.read.reading import Problems, changed, document
+from bench.report.read.reading import Problems, changed, document, told_now
 from bench.run.documents import EvaluationRecord
 from bench.run.folder import STAGES, RunDir, is_held
 from bench.run.record import RunRecord
@@ -156,7 +156,8 @@ def _score(run: RunDir, record: RunRecord, problems: Problems) -> Score | None:
     metric = winner.metric if winner.metric in METRICS else "auc"
     tested = run.finished("evaluation") or not run.begun
     if tested and run.evaluation.is_file() and (found := document(EvaluationRecord, run.evaluation, problems)):
-        if record.pinned.get(run.evaluation.name, told := checksum(run.evaluation)) != told:
+        told = record.pinned.get(run.evaluation.name)
+        if told and checksum(run.evaluation) != told == told_now(run.run, run.evaluation):
             changed(run.evaluation, problems)
         model = found.models.get(found.winner or winner.backbone)
         estimate = model.metrics.get(metric) if model else None

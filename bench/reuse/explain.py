@@ -1,8 +1,9 @@
 """Where a model looks in images that are given to it: one picture each, with the maps of the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,26 +46,27 @@ class Explained:
     picture: Path
 
 
+class Target(NamedTuple):
+    """Where the picture of an image goes, and the hashes of the model and the image that it is drawn of."""
+
+    picture: Path
+    source: str
+
+
 def explain(
-    model: ReusableModel, paths: Sequence[Path], images: npt.NDArray[np.uint8], folder: Path, seed: int = 0
+    model: ReusableModel, targets: Mapping[Path, Target], images: npt.NDArray[np.uint8], seed: int = 0
 ) -> tuple[list[Explained], str]:
-    """Draw each image, its map, and the map of the same network with shuffled weights, into ``folder``.
+    """Draw each image, its map, and the map of the same network with shuffled weights.
 
     Args:
         model: its network is as before afterwards.
-        paths: of the images.
+        targets: of each image, as `pictures` returns them.
         images: as `ReusableModel.read` returns them.
-        folder: is made; pictures are called by their number and the name of the image, and take the place of such as
-            were drawn of the same image with the same model.
         seed: decides how weights are shuffled.
 
     Returns:
         what was drawn, and why by this method.
-
-    Raises:
-        ConfigError: as `pictures`.
     """
-    targets = pictures(model, paths, folder)
     scores = model.scores(images)
     classes, _ = decided(model.card, scores)
     probabilities = np.take_along_axis(model.calibrated(scores), classes[:, None], axis=1)[:, 0]
@@ -74,18 +76,18 @@ def explain(
     finally:
         model.network.set_weights(weights)
     found = [
-        Explained(path, model.classes[index], float(probability), correlation, target)
-        for path, index, probability, correlation, target in zip(
-            paths, classes, probabilities, maps.correlations, targets, strict=True
+        Explained(path, model.classes[index], float(probability), correlation, targets[path].picture)
+        for path, index, probability, correlation in zip(
+            targets, classes, probabilities, maps.correlations, strict=True
         )
     ]
     pairs = [(places, shown(places, images)) for places in (maps.places, maps.randomised)]
-    for index, (one, source) in enumerate(zip(found, targets.values(), strict=True)):
+    for index, one in enumerate(found):
         measure = MEASURES[maps.method].format(one.called)
         panels = [Panel(heat[index], _range(places[index]), measure) for places, heat in pairs]
         title = one.image.name, one.called, one.probability
         words = f"{RESEARCH_USE} {CAUTION}"
-        write(draw(images[index], panels, title, maps.method, one.correlation, words), one.picture, source)
+        write(draw(images[index], panels, title, maps.method, one.correlation, words), *targets[one.image])
     return found, maps.why
 
 
@@ -94,8 +96,11 @@ def _range(places: npt.NDArray[np.float64]) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
-def pictures(model: ReusableModel, paths: Sequence[Path], folder: Path) -> dict[Path, str]:
+def pictures(model: ReusableModel, paths: Sequence[Path], folder: Path) -> dict[Path, Target]:
     """Where the picture of each image goes, and what it is drawn of: the hashes of the model and of the image.
+
+    Pictures are called by the place of the image in ``paths`` and its name, and take the place of such as were drawn of
+    the same image with the same model.
 
     Raises:
         ConfigError: if an image cannot be read or the folder cannot be written, or one of these files is there and was
@@ -103,11 +108,12 @@ def pictures(model: ReusableModel, paths: Sequence[Path], folder: Path) -> dict[
     """
     check_writable(folder, "--out")
     digits, of_model = len(str(len(paths))), file_sha256(model.path)
-    targets = {
-        folder / f"{number:0{digits}}-{path.stem[:MOST_STEM]}.png": f"{of_model} {_sha256(path)}"
-        for number, path in enumerate(paths, start=1)
-    }
-    for target, source in targets.items():
+    targets = dict[Path, Target]()
+    for number, path in enumerate(paths, start=1):
+        if path not in targets:
+            picture = folder / f"{number:0{digits}}-{path.stem[:MOST_STEM]}.png"
+            targets[path] = Target(picture, f"{of_model} {_sha256(path)}")
+    for target, source in targets.values():
         if target.exists() and source_of(target) != source:
             raise ConfigError(
                 f"{target} is there already, and is not of this model and image; remove it, or name another folder by "

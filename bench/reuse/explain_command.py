@@ -68,7 +68,7 @@ def explain_images(options: argparse.Namespace) -> int:
         raise ConfigError(f"There is no image file {missing[0]}.")
     folder = getattr(options, "out", Path("explained"))
     model = load_model(options.model, output_of(options), pixels_of(options))
-    pictures(model, options.images, folder)
+    targets = pictures(model, options.images, folder)
     with without_chatter():
         _ = model.forward
     for line in banner(model):
@@ -82,7 +82,7 @@ def explain_images(options: argparse.Namespace) -> int:
         (found_in,) = unlike(model.card.training, [known], model.outputs(image[None], 1))
         if found_in:
             _note(f"{path} is unlike the training images: {found_in}")
-    found, why = explain(model, paths, images, folder)
+    found, why = explain(model, {path: targets[path] for path in paths}, images)
     print(visible(why))
     for one in found:
         print(visible(f"{one.picture}: {one.called}, probability {numbers.score(one.probability)}"))

@@ -12,10 +12,12 @@ import os
 import platform
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +44,8 @@ LOCK = ".lock"
 LONGEST_HOLDER = 200
 VOUCHERS = ".tables"
 """The folder in a run folder of what `vouch` writes down."""
+SPECIAL = (stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK)
+"""Kinds of files that reading may wait at for ever."""
 _DRAFT = re.compile(r"\..+\.draft-[a-z0-9_]{8}(\.[a-z0-9]+)?")
 """Names of files that are being written; see `atomic_path`."""
 
@@ -589,9 +593,17 @@ def _aside(path: Path) -> Path:
 
 def _refuse_special(folder: Path) -> None:
     """Refuse, by a ConfigError, a run folder in which reading would wait for ever: pipes, devices, sockets."""
-    for path in (*folder.rglob("*"), *folder.glob("*/*")):  # the former goes into no folder that is a link
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise ConfigError(f"{path} is a pipe, a device or a socket, which no run leaves; remove it.")
+    inside = [*os.walk(folder)]  # which passes over what vanishes, and goes into no folder that is a link
+    links = [folder / name for _, folders, _ in inside[:1] for name in folders if (folder / name).is_symlink()]
+    inside += [first for link in links for first in islice(os.walk(link), 1)]
+    for place, folders, files in inside:
+        for name in (*folders, *files):
+            try:
+                kind = stat.S_IFMT((path := Path(place, name)).stat().st_mode)
+            except OSError:  # it is gone, or leads nowhere
+                continue
+            if kind in SPECIAL:
+                raise ConfigError(f"{path} is a pipe, a device or a socket, which no run leaves; remove it.")
 
 
 def find_start(name: str | os.PathLike[str], folder: str | os.PathLike[str]) -> RunDir | None:

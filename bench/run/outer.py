@@ -214,6 +214,7 @@ def _search(loop: _Loop, fold: OuterFold, folder: RunDir, seconds_left: float) -
     stage, settings = loop.stage, loop.stage.settings
     folder.path.mkdir(parents=True, exist_ok=True)
     if not folder.epochs.exists():  # the fold was finished once, and its rows were lost: it is searched anew
+        folder.study.unlink(missing_ok=True)  # first, for a study without its trials is refused
         folder.trials.unlink(missing_ok=True)
     if damaged := mend(folder):
         loop.display.note(f"{damaged}.")

@@ -298,14 +298,15 @@ class RecordingSearch:
         Raises:
             ConfigError: if it has other scores, or lacks trials.
         """
+        trials, study = self._table.run.trials, self._table.run.study
         scored = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         if lost := sorted({one.user_attrs["trial"] for one in scored if "trial" in one.user_attrs} - {*finished}):
             more = [f"{len(lost) - MOST_NAMED} more"] if len(lost) > MOST_NAMED else []
             named = joined([*map(str, lost[:MOST_NAMED]), *more])
             raise ConfigError(
-                f"trials.csv lacks trials that study.db has finished ({named}): it was damaged, or is gone. Put it "
-                "back, for study.db holds a part of it alone; or remove study.db (it is made again from trials.csv): "
-                "then those trials are run again."
+                f"{trials} lacks trials that {study} has finished ({named}): it was damaged, or is gone. Put it back, "
+                "for study.db holds only a part of what it says; or remove study.db (it is made again from "
+                "trials.csv): then those trials are run again."
             )
         for trial in scored:
             record, told = finished.get(trial.user_attrs.get("trial", -1)), _score_in(trial)
@@ -316,7 +317,7 @@ class RecordingSearch:
             kept = record.metrics[self._metric]
             if told is None or not math.isclose(kept, told, rel_tol=1e-9):
                 raise ConfigError(
-                    f"trials.csv says {self._metric} {kept} for trial {record.trial}, study.db {told}: one of them is "
+                    f"{trials} says {self._metric} {kept} for trial {record.trial}, {study} {told}: one of them is "
                     "damaged. Remove study.db if trials.csv is right (it is made again); else put trials.csv back."
                 )
 

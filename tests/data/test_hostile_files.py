@@ -123,3 +123,14 @@ def test_a_pipe_in_a_run_folder_is_refused(tmp_path, place):
     os.mkfifo(tmp_path / "xray" / place)
     with pytest.raises(ConfigError, match=rf"{place} is a pipe, a device or a socket, which no run leaves"):
         find_run("xray", tmp_path)
+
+
+def test_a_pipe_in_a_folder_that_a_run_folder_links_to_is_refused(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "xray").mkdir()
+    (tmp_path / "xray" / "run.json").write_text("{}")
+    (tmp_path / "xray" / "models").symlink_to(tmp_path / "models")
+    (tmp_path / "xray" / "gone").symlink_to(tmp_path / "gone")
+    os.mkfifo(tmp_path / "models" / "vgg16-1.h5")
+    with pytest.raises(ConfigError, match=r"xray/models/vgg16-1\.h5 is a pipe"):
+        find_run("xray", tmp_path)

@@ -379,7 +379,19 @@ def test_thumbnails_are_of_the_most_wrong_and_of_those_nearest_to_the_threshold(
         np.testing.assert_array_equal(image, pixels[rows[name]])  # of 8 pixels each, which is not enlarged
 
 
-def test_trials_that_change_no_finalist_are_counted_without_another_opening(tmp_path: Path) -> None:
+def killed_after(write: Callable[..., None]) -> Callable[..., None]:
+    """As ``write``, ended before anything can follow."""
+
+    def killed(*given: Any) -> None:
+        write(*given)
+        raise KeyboardInterrupt
+
+    return killed
+
+
+def test_trials_that_change_no_finalist_are_counted_without_another_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A larger budget: the evaluation stands, but the choice was one among more."""
     study = Study(("A", "B"), [number % 2 for number in range(60)], folder=tmp_path)
     before = study.open()
@@ -391,6 +403,10 @@ def test_trials_that_change_no_finalist_are_counted_without_another_opening(tmp_
         append_course(study.run, Curve("trial", str(trial)), Scored((1,), scores))
     states = ("completed", "pruned", "failed")
     TRIALS.write(study.run.path, [{"trial": trial, "state": state} for trial, state in enumerate(states)])
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("bench.evaluation.final.write_json", killed_after(write_json))
+        renew_selection(inputs, study.run)
+    assert "evaluation.json" not in study.run.read().pinned, "else what is whole would be called damaged"
     renew_selection(inputs, study.run)
     after = json.loads(study.run.evaluation.read_text())
     found = after.pop("selection")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from report_run import write_run
 
+from bench.checksums import checksum
 from bench.cli import main
 from bench.errors import ConfigError, TrialFailed
 from bench.flags import UNFAIR
@@ -123,7 +124,28 @@ def test_a_damaged_evaluation_is_said(output: Path) -> None:
     assert state == "finished" and score.startswith("validation") and "evaluation.json could not be read" in note
 
 
-def test_results_that_are_not_as_the_run_wrote_them_are_said(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_run_writes_anew_while_it_is_read_is_not_called_damaged(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that goes on forgets the checksums of what it is about to write."""
+    run = RunDir(output / "xray")
+    pinned = run.read().pinned
+
+    def written_anew(path: Path) -> str:
+        run.unpin(path)
+        path.write_bytes(path.read_bytes() + b"\n")
+        return checksum(path)
+
+    for module in ("bench.report.read.files", "bench.report.runs"):
+        monkeypatch.setattr(f"{module}.checksum", written_anew)
+    assert the(output)[2] == "" and "evaluation.json" not in run.read().pinned
+    run.update(pinned=pinned)
+    assert not read(run).changed and not run.read().pinned
+
+
+def test_results_that_are_not_as_the_run_wrote_them_are_said(
+    output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They can be read, so that nothing but their checksums tells."""
     run = RunDir(output / "xray")
     assert the(output)[2] == "" and not read(run).changed
@@ -140,7 +162,10 @@ def test_results_that_are_not_as_the_run_wrote_them_are_said(output: Path, capsy
     files = read(run)
     assert all(files.problems[name].startswith(one) for name, one in said.items()) and files.changed == list(said)
     assert files.problems["splits.csv"].startswith("splits.csv is missing")
+    hashed: list[str] = []
+    monkeypatch.setattr("bench.report.read.files.checksum", lambda path: hashed.append(path.name) or checksum(path))
     assert main(["report", "xray"]) in (0, UNFAIR)
+    assert "evaluation.json" in hashed and len(hashed) == len(set(hashed)), "every file is read once"
     told = capsys.readouterr().out
     assert all(f"ATTENTION: run xray: {name} is not as the run wrote it" in told for name in said)
     assert "Files are not as the run wrote them" in run.report.read_text(encoding="utf-8")

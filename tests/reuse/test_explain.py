@@ -13,7 +13,7 @@ from toy_model import SURE, write_images, write_model
 from bench.cli import main
 from bench.errors import ConfigError
 from bench.report.figures.explanation import Panel, draw
-from bench.reuse.explain import explain
+from bench.reuse.explain import explain, pictures
 from bench.reuse.model import ReusableModel, load_model
 from bench.run.documents import TrainingImages
 
@@ -33,7 +33,7 @@ def test_a_picture_of_each_image_with_the_class_that_the_threshold_calls(model: 
     images, _ = model.read(paths)
     before = model.scores(images)
     assert (before[:, 1] > 0.5).any() and (before[:, 1] < SURE).all(), "the likeliest class is not always called"
-    found, why = explain(model, paths, images, tmp_path / "maps")
+    found, why = explain(model, pictures(model, paths, tmp_path / "maps"), images)
     np.testing.assert_array_equal(model.scores(images), before)
     assert [one.called for one in found] == ["NORMAL", "NORMAL"]
     np.testing.assert_allclose([one.probability for one in found], model.calibrated(before)[:, 0])
@@ -42,13 +42,13 @@ def test_a_picture_of_each_image_with_the_class_that_the_threshold_calls(model: 
     pixels = [np.asarray(Image.open(one.picture).convert("RGB")) for one in found]
     assert (pixels[0] != pixels[1]).any() and np.ptp(pixels[0]) > 200
     first = [one.picture.stat().st_mtime_ns for one in found]
-    again, _ = explain(model, paths, images, tmp_path / "maps")
+    again, _ = explain(model, pictures(model, paths, tmp_path / "maps"), images)
     assert [one.picture.stat().st_mtime_ns > before for one, before in zip(again, first, strict=True)] == [True, True]
     for changed in (lambda path: path.write_bytes(b"a picture of yours"), lambda path: path.mkdir()):
         found[1].picture.unlink()
         changed(found[1].picture)
         with pytest.raises(ConfigError, match=r"2-b\.png is there already, and is not of this model and image; remove"):
-            explain(model, paths, images, tmp_path / "maps")
+            explain(model, pictures(model, paths, tmp_path / "maps"), images)
 
 
 def test_a_figure_has_a_colour_bar_for_each_map_that_varies() -> None:
@@ -93,14 +93,19 @@ def test_the_command_draws_or_says_what_is_wrong(
     np.savez(archive := tmp_path / "scans.npz", images=np.zeros((2, 8, 8), np.uint8))
     assert main(["explain", str(model.path), str(broken), str(path), str(archive), "--out", str(out)]) == 0
     said = capsys.readouterr()
-    assert "1-scan.png: NORMAL, probability 0." in said.out and "object at" not in said.err
+    assert "2-scan.png: NORMAL, probability 0." in said.out and "object at" not in said.err
     assert re.findall(
         r"note: .*(broken\.png|scans\.npz) is not an image that can be read \(.*no picture", said.err
     ) == [
         "broken.png",
         "scans.npz",
     ]
-    assert main(["explain", str(model.path), str(path), "--out", str(out)]) == 0
+    assert [one.name for one in out.iterdir()] == ["2-scan.png"], "its number is its place in the command"
+    shutil.copy(path, broken)
+    assert main(["explain", str(model.path), str(broken), str(path), "--out", str(out)]) == 0, "once it is mended"
+    assert sorted(one.name for one in out.iterdir()) == ["1-broken.png", "2-scan.png"]
+    shutil.rmtree(out)
+    assert main(["explain", str(model.path), str(path), str(path), "--out", str(out)]) == 0
     assert [one.name for one in out.iterdir()] == ["1-scan.png"]
     monkeypatch.setattr(ReusableModel, "read", lambda *_: pytest.fail("it is refused before anything is read"))
     (other,) = write_images(tmp_path / "other", ("scan.png",))

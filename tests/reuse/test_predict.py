@@ -648,6 +648,7 @@ def test_of_a_long_reason_that_a_model_cannot_be_loaded_the_beginning_is_told(mo
     ("outputs", "why"),
     [
         ([[0.4, 0.6], [0.9, 0.6]], "those of an image add up to 1.5"),
+        ([[0.4, 0.6], [0.6, 0.4111]], "those of an image add up to 1.011"),
         ([[-0.5, 1.5]], "the lowest is -0.5"),
         ([[0.0, np.inf]], "some are not finite"),
     ],
@@ -660,6 +661,15 @@ def test_outputs_that_are_no_probabilities_are_refused(
     model.__dict__["forward"] = None
     with pytest.raises(ConfigError, match=re.escape(f"other.h5 gives no probabilities ({why})")):
         model.outputs(np.zeros((2, 8, 8, 1), np.uint8), 2)
+
+
+def test_probabilities_of_bfloat16_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 8 bits each, they add up to 1 within 0.3 % only."""
+    rounded = np.array([[0.9961, 0.00586], [0.5, 0.5]], np.float32)
+    monkeypatch.setattr("bench.reuse.model.in_one_shape", lambda *_: [rounded])
+    model = ReusableModel(Path("other.h5"))
+    model.__dict__["forward"] = None
+    np.testing.assert_array_equal(model.outputs(np.zeros((2, 8, 8, 1), np.uint8), 2)[0], rounded)
 
 
 def test_a_card_of_another_model_beside_a_file_is_refused(run: RunDir, place: Path) -> None:

@@ -162,6 +162,31 @@ def test_finished_folds_are_passed_over_and_repeats_are_added(
     assert "which are carried out again: 2-2." in fifth.said[0]
 
 
+def test_a_fold_that_has_lost_its_epochs_is_searched_anew_with_its_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study that tells of trials which are in no table would be refused at every resumption."""
+    folder, found = RunDir(tmp_path / "outer" / "1-1"), list[str]()
+    for path in (folder.trials, folder.study):
+        write_text(path, "trial\n")
+
+    def searched(*given: Any) -> None:
+        found.extend(path.name for path in folder.path.iterdir())
+        raise tune.SearchFailed
+
+    monkeypatch.setattr(tune, "run_search", searched)
+    monkeypatch.setattr(outer_stage, "replace", lambda task, **changes: task)
+    monkeypatch.setattr("bench.search.plan.make_plan", lambda *given: SimpleNamespace(fixed=()))
+    run = RunDir(tmp_path)
+    run.write(RunRecord(name="run"))
+    request = SimpleNamespace(space=None, backbones=())
+    stage = SimpleNamespace(run=run, request=request, settings=make_settings(name="run"), workers=None)
+    loop = SimpleNamespace(stage=stage, task=None, budget=3, display=SimpleNamespace(fold_has=lambda trials: None))
+    with pytest.raises(tune.SearchFailed):
+        outer_stage._search(loop, OuterFold(1, 1, np.array([0]), {}), folder, np.inf)  # type: ignore[arg-type]
+    assert found == []
+
+
 KEPT = "  note: the outer folds were searched with 3 trials each and keep that budget; that of the run is 50."
 
 

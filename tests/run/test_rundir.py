@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shutil
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -316,6 +317,52 @@ def test_the_name_in_the_folder_comes_before_a_path(tmp_path, monkeypatch):
     make_run(tmp_path / "xray")
     monkeypatch.chdir(tmp_path)
     assert find_run("xray", tmp_path / "reports") == made
+
+
+class Listing:
+    """Entries of a folder, as `os.scandir` gives them, read before anything else happens."""
+
+    def __init__(self, entries):
+        self._entries = iter(list(entries))
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return next(self._entries)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+
+def test_a_run_is_found_while_files_and_folders_in_it_come_and_go(tmp_path, monkeypatch):
+    """What is listed may be gone before it is looked at, and between two looks."""
+    made, scandir, is_file = make_run(tmp_path / "xray"), os.scandir, Path.is_file
+
+    def listed_and_gone(place):
+        entries = scandir(place)
+        if str(place) != str(made.path):
+            return entries
+        with entries:
+            kept = Listing(entries)
+        shutil.rmtree(made.path / "external", ignore_errors=True)
+        return kept
+
+    def gone(path):
+        if path.name.startswith(".trials.draft-"):
+            path.unlink(missing_ok=True)
+        return is_file(path)
+
+    (made.path / "external" / "site").mkdir(parents=True)
+    (made.path / ".trials.draft-abcdefgh.csv").write_text("")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "is_file", gone)
+        assert find_run("xray", tmp_path) == made
+    monkeypatch.setattr(os, "scandir", listed_and_gone)
+    assert find_run("xray", tmp_path) == made and not (made.path / "external").exists()
 
 
 def test_a_missing_run_is_answered_with_those_there_are(tmp_path):

@@ -1,6 +1,7 @@
 """The order of a search, and how an interrupted one is settled; the search itself is in test_pipeline.py."""
 
 import contextlib
+import re
 import sqlite3
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -758,7 +759,8 @@ def test_trials_that_the_table_has_lost_are_named(tmp_path: Path, space: Space, 
     run.trials.write_text("".join(run.trials.read_text().splitlines(keepends=True)[: kept + 1]))
     if not kept:
         run.trials.unlink()
-    with pytest.raises(ConfigError, match=rf"^trials\.csv lacks trials that study\.db has finished \({named}\): "):
+    said = f"{run.trials} lacks trials that {run.study} has finished ({named}): "
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
         recording(space, run).settle(TrialLog.load(run).records)
     run.study.unlink()
     log = TrialLog.load(run)
@@ -775,7 +777,6 @@ def test_a_score_that_the_study_does_not_know_is_told(tmp_path: Path, space: Spa
     assert [one.state for one in log.records] == [end]
     assert recording(space, RunDir(tmp_path)).settle(log.records) == []
     flipped = [replace(one, metrics={**(one.metrics or {}), "auc": 0.85}) for one in log.records]
-    with pytest.raises(
-        ConfigError, match=r"trials.csv says auc 0.85 for trial 0, study.db 0.75: one of them is damaged"
-    ):
+    said = f"{log.run.trials} says auc 0.85 for trial 0, {log.run.study} 0.75: one of them is damaged"
+    with pytest.raises(ConfigError, match=f"^{re.escape(said)}"):
         recording(space, RunDir(tmp_path)).settle(flipped)

@@ -13,7 +13,7 @@ from bench.checksums import checksum
 from bench.invocation import in_output, resume, typed
 from bench.numbers import number
 from bench.report import names
-from bench.report.read.reading import Arrays, Problems, arrays, changed, document, missing, table, unreadable
+from bench.report.read.reading import Arrays, Problems, arrays, changed, document, missing, table, told_now, unreadable
 from bench.run import tables
 from bench.run.documents import (
     AuditRecord,
@@ -317,15 +317,17 @@ def _compare(run: RunDir, files: RunFiles) -> None:
         changed(run.run, problems, said)
         files.changed.append(run.run.name)
     for path in run.pinned_files(files.record.pinned):
-        if not path.is_file():
-            problems.setdefault(path.name, f"{path.name} is gone, which the run wrote.")
-            continue
+        there, told = path.is_file(), files.record.pinned[path.name]
         try:
-            same = checksum(path) == files.record.pinned[path.name]
+            same = there and checksum(path) == told
         except OSError as error:
             unreadable(path, problems, error)
             continue
-        if not same:
+        if same or told_now(run.run, path) != told:
+            continue
+        if not there:
+            problems.setdefault(path.name, f"{path.name} is gone, which the run wrote.")
+        else:
             changed(path, problems)
             files.changed.append(path.name)
 

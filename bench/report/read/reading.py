@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from bench.numbers import counted
 from bench.report.names import joined
-from bench.run.record import read_leniently
+from bench.run.record import RunRecord, read_leniently
 from bench.run.tables import Schema
 
 Problems = dict[str, str]
@@ -52,6 +52,12 @@ def changed(path: Path, problems: Problems, said: str = "") -> None:
     """Add to what is wrong with ``path`` that it has another checksum than the run wrote down; ``said`` of it."""
     said = said or f"{path.name} is not as the run wrote it: it was damaged or changed."
     problems[path.name] = " ".join(filter(None, (problems.get(path.name), said)))
+
+
+def told_now(run: Path, file: Path) -> str:
+    """The checksum that ``run`` (run.json), read now, has of a file; empty if none, as while that is written anew."""
+    record = document(RunRecord, run, {})
+    return record.pinned.get(file.name, "") if record else ""
 
 
 def unreadable(path: Path, problems: Problems, error: Exception) -> None:
