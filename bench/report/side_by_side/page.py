@@ -260,9 +260,10 @@ def _pairs(page: Compared) -> Table | None:
         for one in page.pairs
         if one.difference is not None
     )
+    if not len(rows):
+        return None
     corrected = ", Holm-corrected" if len(rows) > 1 else ""
-    shown = {"level": numbers.level(LEVEL), "metric": "ROC AUC", "by": "", "corrected": corrected}
-    return table("compared", rows, **shown) if len(rows) else None
+    return table("compared", rows, level=numbers.level(LEVEL), metric="ROC AUC", by="", corrected=corrected)
 
 
 def _backbones(page: Compared) -> Values:
