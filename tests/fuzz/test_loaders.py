@@ -85,7 +85,7 @@ LEDGER = b'{"time": "2026-01-01T00:00:00+00:00", "split": "x", "checksum": "y"}\
 
 @st.composite
 def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """``whole`` with a few stretches of it, of texts values too, replaced by others, by nothing, or by themselves twice."""
+    """``whole`` with a few stretches of it, of texts values too, replaced by others, nothing, or themselves twice."""
     text = b"\0" not in whole
     content = whole
     for _ in range(draw(st.integers(1, 4))):

@@ -143,6 +143,7 @@ def test_what_a_run_writes_anew_while_it_is_read_is_not_called_damaged(
     assert not read(run).changed and not run.read().pinned
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_results_that_are_not_as_the_run_wrote_them_are_said(
     output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
