@@ -100,13 +100,15 @@ def _validation(
     models = [(run.path / row["model"]).absolute() for row in representatives]
     chosen = next(place for place, row in enumerate(representatives) if row["winner"])
     sampled = familiar.sample(inputs)
-    look = partial(in_worker.pooled, models[chosen], inputs.images[names[chosen]], np.concatenate(sampled))
-    *scores, features = call_all(
+    parts = np.array_split(np.concatenate(sampled), familiar.PARTS)
+    look = partial(in_worker.attempt, familiar.WHAT, in_worker.pooled, models[chosen], inputs.images[names[chosen]])
+    found = call_all(
         [partial(in_worker.predict, models[place], inputs.images[names[place]], rows) for place in order]
-        + [partial(in_worker.attempt, familiar.WHAT, look)]
+        + [partial(look, part) for part in parts if len(part)]
     )
-    found = {names[place]: inputs.on_validation(one) for place, one in zip(order, scores, strict=True)}
-    return {name: found[name] for name in names}, familiar.training_images(inputs, features, len(sampled[0]))
+    scores, features = found[: len(order)], familiar.put_together(found[len(order) :])
+    predicted = {names[place]: inputs.on_validation(one) for place, one in zip(order, scores, strict=True)}
+    return {name: predicted[name] for name in names}, familiar.training_images(inputs, features, len(sampled[0]))
 
 
 def _card(winner: Row, decisions: Decisions, inputs: EvaluationInputs, run: RunDir) -> ModelCard:

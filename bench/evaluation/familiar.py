@@ -1,5 +1,6 @@
 """What the training images are like, so that others can be told to be unlike them: kinds, sizes, and features."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from bench.stats.familiarity import FEWEST_IMAGES, fit_distance
 WHAT = "features of the training images"
 MOST_IMAGES = 512
 """Of training, and of validation, that features are computed of: each goes through the network once more."""
+PARTS = 2
+"""In which they are computed, side by side where there are workers: the network is loaded once more for each."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -36,6 +39,12 @@ def sample(inputs: EvaluationInputs) -> tuple[Rows, Rows]:
         rows = inputs.rows(split)
         drawn.append(np.sort(rng.permutation(rows)[:MOST_IMAGES]) if len(rows) > MOST_IMAGES else rows)
     return drawn[0], drawn[1]
+
+
+def put_together(parts: Sequence[Any]) -> Any:
+    """Features of all rows from those of each part; what a part has instead, None or a `Refusal`, stands for all."""
+    other = [part for part in parts if not isinstance(part, np.ndarray)]
+    return other[0] if other else np.concatenate(parts) if parts else None
 
 
 def training_images(inputs: EvaluationInputs, features: Any, n_train: int) -> TrainingImages:

@@ -123,11 +123,12 @@ def test_what_training_images_are_like_is_written_or_why_not(tmp_path: Path, mon
     rng = np.random.default_rng(0)
     features = np.concatenate([rng.normal(size=(40, 6)), 3 * rng.normal(size=(40, 6))])
 
-    def answers(calls: Sequence[Any], last: Any) -> list[Any]:
-        assert calls[-1].args[1].args[2].tolist() == [*range(40, 80), *range(40)], "training images first"
-        return [scores, last]
+    def answers(calls: Sequence[Any], parts: list[Any]) -> list[Any]:
+        rows = [call.args[-1].tolist() for call in calls[1:]]
+        assert rows == [[*range(40, 80)], [*range(40)]], "training images first, in two halves side by side"
+        return [scores, *parts]
 
-    decide(inputs, run, lambda calls: answers(calls, features), ModelCard())
+    decide(inputs, run, lambda calls: answers(calls, [features[:40], features[40:]]), ModelCard())
     card = ModelCard.model_validate_json(run.best_model_card.read_bytes())
     known = card.training
     assert known is not None and known.features is not None and card.conformal is not None
@@ -135,7 +136,9 @@ def test_what_training_images_are_like_is_written_or_why_not(tmp_path: Path, mon
     assert known.features.limit == pytest.approx(known.features.distances(features[40:]).max(), rel=1e-5)
     assert known.features.limit > 1.5 * known.features.distances(features[:40]).max()
     assert card.conformal.patients == 40
-    decide(inputs, run, lambda calls: answers(calls, Refusal(what="x", reason="no memory")), ModelCard())
+    decide(
+        inputs, run, lambda calls: answers(calls, [features[:40], Refusal(what="x", reason="no memory")]), ModelCard()
+    )
     card = ModelCard.model_validate_json(run.best_model_card.read_bytes())
     assert card.training is not None and card.training.reason == "no memory" and card.training.features is None
 
