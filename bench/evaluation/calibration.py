@@ -15,6 +15,7 @@ from bench.run.documents import (
     Estimate,
     ExpectedError,
     FittedOn,
+    WeightsOfLoss,
 )
 from bench.stats.bootstrap import Bootstrap
 from bench.stats.calibration import CalibrationMap, Choice
@@ -135,6 +136,7 @@ def calibration(
             }
     found = CalibrationRecord(
         calibration=choice.map,
+        of_loss=WeightsOfLoss(**asdict(choice.of_loss)) if choice.of_loss else None,
         candidates=tuple(CandidateMap(**asdict(one)) for one in choice.candidates),
         fitted_on=FittedOn(split="val", images=len(validation), patients=validation.n_patients),
         bins=BINS,

@@ -619,14 +619,24 @@ class CandidateMap(Part):
     log_loss: Number | None = None
 
 
+class WeightsOfLoss(Part):
+    """Log loss on validation with the weights of the loss ``kept`` in the probabilities, and with them ``undone``."""
+
+    weights: tuple[Number, ...] = ()
+    kept: Number | None = None
+    undone: Number | None = None
+
+
 class CalibrationRecord(_WithMap):
     """calibration.json: the map, and both splits ``before`` it, without the ``weights`` of the loss, and ``after`` it.
 
     ``change`` is what the map adds to the log loss on test; ``verdict`` is ``worse`` where that is above 0,
     ``disagrees`` where an intercept is apart from 0 or a slope from 1, ``agrees`` where none is, and ``unknown`` where
-    there is no interval, or one that is too wide to tell.
+    there is no interval, or one that is too wide to tell. ``of_loss`` is None where the loss weighed no class, where
+    too few patients could tell, and in earlier versions, which always undid the weights.
     """
 
+    of_loss: WeightsOfLoss | None = None
     candidates: tuple[CandidateMap, ...] = ()
     fitted_on: FittedOn = FittedOn()
     bins: int | None = None

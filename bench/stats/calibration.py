@@ -2,8 +2,10 @@
 
 A loss that weighs classes teaches the model other class frequencies than those of the images: the softmax estimates
 ``w_k P(k|x)`` up to a constant, and not ``P(k|x)``. Dividing by the weights undoes that (Elkan, IJCAI 2001, theorem 2;
-Saerens et al., Neural Computation 14:21, 2002), exactly where the network has learnt what its loss asks for. Slopes and
-intercepts of the logits are fitted after it.
+Saerens et al., Neural Computation 14:21, 2002), exactly where the network has learnt what its loss asks for. One that
+tells its training images all apart has not: no weight moves a loss that is 0 anyway (Byrd and Lipton, What is the
+Effect of Importance Weighting in Deep Learning?, ICML 2019). So validation may say that nothing is to be undone. Slopes
+and intercepts of the logits are fitted after it.
 """
 
 from dataclasses import dataclass, replace
@@ -155,6 +157,20 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class WeightsOfLoss:
+    """Whether validation has the weights of the loss undone.
+
+    Attributes:
+        weights: by class.
+        kept, undone: log loss on validation of the model's own probabilities, and of these divided by the weights.
+    """
+
+    weights: tuple[float, ...]
+    kept: float
+    undone: float
+
+
+@dataclass(frozen=True)
 class Choice:
     """The chosen map, with what it was chosen from.
 
@@ -162,11 +178,13 @@ class Choice:
         map: fitted on all validation images.
         candidates: the simplest first; empty if nothing could be fitted.
         reason: why nothing was fitted; empty if the maps were compared.
+        of_loss: what was compared before; None where the loss weighed no class, or nothing could be compared.
     """
 
     map: CalibrationMap
     candidates: tuple[Candidate, ...] = ()
     reason: str = ""
+    of_loss: WeightsOfLoss | None = None
 
 
 def choose_map(validation: Predictions, class_weights: tuple[float, ...] = (), seed: int = 0) -> Choice:
@@ -174,7 +192,8 @@ def choose_map(validation: Predictions, class_weights: tuple[float, ...] = (), s
 
     The log loss of every map is cross-validated over patients, dealt to `FOLDS` folds `ROUNDS` times. A map replaces a
     simpler one only if it gains more than `CAUTION` standard errors of the gain by patients, as in the rule of Breiman
-    et al., Classification and Regression Trees, 1984, section 3.4.3.
+    et al., Classification and Regression Trees, 1984, section 3.4.3. By the same rule, but without fitting anything,
+    the weights of the loss are undone or, where the model's own probabilities gain over that, not.
 
     Args:
         validation: predictions of the model as it is.
@@ -184,16 +203,39 @@ def choose_map(validation: Predictions, class_weights: tuple[float, ...] = (), s
     plain = CalibrationMap(NONE, class_weights)
     if few := too_few(validation.patients, by_class(validation.labels, validation.classes)):
         return Choice(plain, reason=few)
+    class_weights, of_loss = _weights_to_undo(validation, class_weights)
     methods = methods_for(len(validation.classes))
     losses = _cross_validated(validation, methods, class_weights, np.random.default_rng(seed))
-    _, owner = np.unique(validation.patients, return_inverse=True)
     chosen = NONE
     for method in methods[1:]:
-        gain = np.bincount(owner, weights=losses[chosen] - losses[method])
-        if gain.mean() > CAUTION * gain.std(ddof=1) / np.sqrt(len(gain)):
+        if _gains(validation, losses[method], losses[chosen]):
             chosen = method
     candidates = tuple(Candidate(method, float(losses[method].mean())) for method in methods)
-    return Choice(fit_map(validation.labels, validation.scores, chosen, class_weights), candidates)
+    return Choice(fit_map(validation.labels, validation.scores, chosen, class_weights), candidates, of_loss=of_loss)
+
+
+def _weights_to_undo(
+    validation: Predictions, class_weights: tuple[float, ...]
+) -> tuple[tuple[float, ...], WeightsOfLoss | None]:
+    """``class_weights``, or none where the model's own probabilities gain over those without them; and by how much."""
+    if not class_weights:
+        return (), None
+    kept, undone = (_losses(CalibrationMap(NONE, one), validation) for one in ((), class_weights))
+    compared = WeightsOfLoss(class_weights, float(kept.mean()), float(undone.mean()))
+    return () if _gains(validation, kept, undone) else class_weights, compared
+
+
+def _losses(apply: CalibrationMap, images: Predictions) -> npt.NDArray[np.float64]:
+    """Log loss of each image, shape (n_images,)."""
+    right = apply(images.scores)[np.arange(len(images)), images.labels]
+    return np.asarray(-np.log(np.maximum(right, SMALLEST)))
+
+
+def _gains(images: Predictions, losses: npt.NDArray[np.float64], over: npt.NDArray[np.float64]) -> bool:
+    """Whether ``losses`` are lower than others by more than `CAUTION` standard errors of the difference by patients."""
+    _, owner = np.unique(images.patients, return_inverse=True)
+    gain = np.bincount(owner, weights=over - losses)
+    return bool(gain.mean() > CAUTION * gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
 def _cross_validated(
@@ -208,8 +250,7 @@ def _cross_validated(
             out = folds == fold
             for method in methods:
                 fitted = fit_map(labels[~out], scores[~out], method, class_weights)
-                right = fitted(scores[out])[np.arange(out.sum()), labels[out]]
-                found[method][out] -= np.log(np.maximum(right, SMALLEST)) / ROUNDS
+                found[method][out] += _losses(fitted, validation.part(np.flatnonzero(out))) / ROUNDS
     return found
 
 

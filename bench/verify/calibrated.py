@@ -71,6 +71,8 @@ def calibration(run: Folder, tally: Tally) -> None:
     told = run.json("calibration.json")
     how = told.get("calibration") or {}
     only_weights = {"class_weights": how.get("class_weights", [])}
+    if told.get("of_loss"):
+        _weights(run.winners("val"), told["of_loss"], only_weights["class_weights"], tally)
     for split, steps in told["splits"].items():
         own = run.winners(split)
         for step, one in steps.items():
@@ -89,6 +91,21 @@ def calibration(run: Folder, tally: Tally) -> None:
                 _agreement(place.inside(label), agreement, found, label, len(one["agreement"]), drawn)
     if told.get("change") and run.winners().labels.size:
         _change(run, told["change"], tally)
+
+
+def _weights(own: Predicted, told: Json, undone: list[float], tally: Tally) -> None:
+    """Log loss with the weights of the training loss, and without: kept if lower by half a standard error or more."""
+    rows = np.arange(len(own.labels))
+    maps: list[Json] = [{}, {"class_weights": told["weights"]}]
+    kept, without = (-np.log(np.maximum(mapped(own.scores, how)[rows, own.labels], LEAST)) for how in maps)
+    tally.close("log loss with the weights of the training loss", told["kept"], float(kept.mean()))
+    tally.close("log loss with these undone", told["undone"], float(without.mean()))
+    _, owner = np.unique(own.patients, return_inverse=True)
+    gain = np.bincount(owner, weights=without - kept)
+    keep = gain.mean() > 0.5 * gain.std(ddof=1) / np.sqrt(len(gain))
+    tally.check(
+        not undone if keep else undone == told["weights"], "the weights of the loss are undone, or kept, wrongly"
+    )
 
 
 def _bin(values: Floats, bins: int) -> Floats:

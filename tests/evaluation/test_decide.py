@@ -51,13 +51,15 @@ def study(
     monkeypatch: pytest.MonkeyPatch,
     window: Window | None = None,
     train: Sequence[str] = (),
+    learnt: Sequence[float] = (1, 1),
     **more: Any,
 ) -> tuple[EvaluationInputs, RunDir, np.ndarray]:
-    """A run of 40 validation images that is to be decided, and what its winner's file says of them."""
+    """A run of 40 validation images that is to be decided, and what its winner, with weights ``learnt``, says of them."""
     monkeypatch.setattr("bench.evaluation.decide.fresh_process", lambda *_: nullcontext(lambda _: 0.0))
     labels = np.arange(40) % 2
     positive = 0.2 + 0.5 * labels + np.random.default_rng(0).uniform(-0.19, 0.29, 40) * (1 - 0.5 * labels)
-    scores = np.column_stack([1 - positive, positive]).astype(np.float32)
+    scores = np.column_stack([1 - positive, positive]) * learnt
+    scores = (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
     table = pd.DataFrame(
         {"label": [*np.array(["A", "B"])[labels], *train], "split": ["val"] * 40 + ["train"] * len(train)}
     )
@@ -99,7 +101,8 @@ def test_what_is_decided_is_written_and_undoes_the_weights_of_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three of four training images are B, so the loss weighs A 2 and B 2/3."""
-    inputs, run, scores = study(tmp_path, monkeypatch, train=["A", "B", "B", "B"] * 5)
+    learnt = (2, 2 / 3)
+    inputs, run, scores = study(tmp_path, monkeypatch, train=["A", "B", "B", "B"] * 5, learnt=learnt)
     decisions = decide(inputs, run, lambda calls: [scores] * len(calls), ModelCard())
     card = ModelCard.model_validate_json(run.best_model_card.read_bytes())
     assert card.map == decisions.calibration.map
@@ -112,6 +115,14 @@ def test_what_is_decided_is_written_and_undoes_the_weights_of_training(
     assert frozen.calibrated == pytest.approx(card.map(np.array([[1 - frozen.value, frozen.value]]))[0, 1])
     at_own, at_calibrated = table["prob_B"] >= frozen.value, table["calibrated_B"] >= frozen.calibrated
     assert (at_own == at_calibrated).all(), "a monotone map keeps what is called"
+
+
+def test_weights_that_were_not_learnt_are_not_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, run, scores = study(tmp_path, monkeypatch, train=["A", "B", "B", "B"] * 5)
+    decisions = decide(inputs, run, lambda calls: [scores] * len(calls), ModelCard())
+    compared = decisions.calibration.of_loss
+    assert compared is not None and compared.weights == pytest.approx((2, 2 / 3)) and compared.kept < compared.undone
+    assert decisions.calibration.map.class_weights == ()
 
 
 def test_what_training_images_are_like_is_written_or_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

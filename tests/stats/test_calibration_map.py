@@ -133,6 +133,41 @@ def test_what_is_needed_is_chosen(slope, shift, chosen):
     assert choose_map(Predictions(labels, sharpened(posterior, slope, [0.0, shift]), owner)) == found
 
 
+def weighed(rng, n_patients, learnt, distance=1.5):
+    """Predictions of a model that has learnt a share of what the weights of its loss ask for, and the weights."""
+    priors = np.array(PRIORS[2])
+    labels, posterior, owner = drawn(rng, n_patients, priors, distance)
+    weights = 1 / (2 * priors)
+    shown = posterior * weights**learnt
+    names = np.array([f"p{one}" for one in owner])
+    return Predictions(labels, shown / shown.sum(axis=1, keepdims=True), names, ("A", "B")), tuple(weights)
+
+
+@pytest.mark.parametrize(("learnt", "undone"), [(1, True), (0, False)])
+def test_weights_are_undone_only_where_they_were_learnt(learnt, undone):
+    validation, weights = weighed(np.random.default_rng(6), 150, learnt)
+    found = choose_map(validation, weights)
+    assert found.map.class_weights == (weights if undone else ())
+    assert found.of_loss is not None and found.of_loss.weights == weights
+    own = log_loss(validation.labels, validation.scores)
+    without = log_loss(validation.labels, CalibrationMap("none", weights)(validation.scores))
+    assert (found.of_loss.kept, found.of_loss.undone) == pytest.approx((own, without))
+    assert (without < own) == undone
+
+
+def test_weights_are_undone_where_noise_alone_speaks_against_it():
+    """Of 20 small studies of models that have learnt them, most have them undone, though some look better with them."""
+    looked, kept = 0, 0
+    for seed in range(20):
+        validation, weights = weighed(np.random.default_rng(seed), 60, 1, distance=2.5)
+        found = choose_map(validation, weights)
+        if found.of_loss is not None:
+            looked += found.of_loss.kept < found.of_loss.undone
+            kept += not found.map.class_weights
+    assert 0 <= kept <= looked <= 8
+    assert kept < 5
+
+
 def test_folds_are_of_patients():
     """Sixty patients with ten copies each: by images, the most flexible map is judged on copies of what it has seen."""
     labels, posterior, owner = drawn(np.random.default_rng(1), 60, (0.3, 0.3, 0.4), images=1)
@@ -145,7 +180,7 @@ def test_few_patients_of_a_class_leave_the_weights_alone():
     labels, posterior, owner = drawn(np.random.default_rng(0), 40, (0.9, 0.1))
     found = choose_map(Predictions(labels, posterior, owner, ("A", "B")), (0.55, 5.0))
     assert found.map == CalibrationMap("none", (0.55, 5.0))
-    assert "of B, fewer than 10" in found.reason
+    assert "of B, fewer than 10" in found.reason and found.of_loss is None
 
 
 def test_a_map_that_cannot_be_is_refused():
