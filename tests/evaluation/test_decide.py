@@ -54,7 +54,7 @@ def study(
     learnt: Sequence[float] = (1, 1),
     **more: Any,
 ) -> tuple[EvaluationInputs, RunDir, np.ndarray]:
-    """A run of 40 validation images that is to be decided, and what its winner, with weights ``learnt``, says of them."""
+    """A run of 40 validation images to be decided, and what its winner, with weights ``learnt``, says of them."""
     monkeypatch.setattr("bench.evaluation.decide.fresh_process", lambda *_: nullcontext(lambda _: 0.0))
     labels = np.arange(40) % 2
     positive = 0.2 + 0.5 * labels + np.random.default_rng(0).uniform(-0.19, 0.29, 40) * (1 - 0.5 * labels)
