@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "docs/example"
 PICTURE = ROOT / "docs/report.png"
 SIZE = {"width": 1280, "height": 860}
-LEFT_OUT = (".lock", "*.h5", "models", "figures", "study.db", "__pycache__")
+LEFT_OUT = (".lock", ".tables", "*.h5", "models", "figures", "study.db", "__pycache__")
 OWN = ("README.md",)
 """What stands in docs/example/ beside the run."""
 
