@@ -77,7 +77,7 @@ def calibration(run: Folder, tally: Tally) -> None:
         own = run.winners(split)
         for step, one in steps.items():
             found = {
-                "before": own,
+                "before": replace(own, scores=mapped(own.scores, {})),  # in double precision: 1.0 may be 1 − 1e-9
                 "weights": replace(own, scores=mapped(own.scores, only_weights)),
                 "after": run.winners(split, "calibrated_"),
             }[step]

@@ -20,11 +20,12 @@ from scipy.stats import t
 from statsmodels.stats.multitest import multipletests
 
 from bench.cli import main
-from bench.evaluation.calibration import _judged
+from bench.evaluation.calibration import _judged, calibration
 from bench.evaluation.retrained import _expect
 from bench.run.documents import CalibrationRecord, Estimate
 from bench.run.folder import write_json
 from bench.stats.bootstrap import Bootstrap, intervals
+from bench.stats.calibration import choose_map
 from bench.stats.conformal import conformal_scores
 from bench.stats.contrast import Contrast
 from bench.stats.predictions import Predictions
@@ -38,6 +39,7 @@ from bench.verify.weighted import metrics
 GOLDEN = Path(__file__).parents[1] / "run" / "golden"
 EVALUATION = "evaluation.json"
 Plant = Callable[[Path], object]
+Change = Callable[[Any], object]
 
 
 def cell(name: str, column: str, value: Any, row: int | str = 0) -> Plant:
@@ -724,6 +726,58 @@ def test_the_limit_of_a_confident_model_agrees_and_its_neighbour_does_not(
             conformal.prediction_sets(cast(Folder, run), tally := Tally())
             complaints[off] += bool(tally.wrong)
     assert complaints == {0: 0, 3: 10, -3: 10}
+
+
+def calibrated_alone(labels: Any, scores: Any, weights: tuple[float, ...], change: Change | None = None) -> list[str]:
+    """What `verify` says of calibration.json as the suite writes it, or after a ``change``."""
+    patients = np.array([f"p{one}" for one in range(len(labels))])
+    validation = Predictions(labels, scores, patients, ["A", "B"])
+    choice = choose_map(validation, weights)
+    record = json.loads(calibration(validation, validation, choice, Bootstrap(200)).model_dump_json(by_alias=True))
+    if change:
+        change(record)
+    seen = {"prob_": scores.astype(float), "calibrated_": choice.map(scores)}
+    run = SimpleNamespace(
+        classes=["A", "B"],
+        draws=200,
+        level=0.95,
+        evaluation={"bootstrap": {"draws": 200}},
+        json=lambda _: record,
+        winners=lambda split="test", kind="prob_": Predicted((), labels, seen[kind], patients),
+    )
+    calibrated.calibration(cast(Folder, run), tally := Tally())
+    return tally.wrong
+
+
+def test_probabilities_that_float32_rounds_to_one_agree() -> None:
+    """The slope hangs on how far from 1 they are, which the probability of the other class still tells."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    odds = rng.normal(8 * (2 * labels - 1), 8)
+    scores = np.column_stack([expit(-odds), expit(odds)]).astype(np.float32)
+    assert (scores == 1).sum() > 20
+    assert [one for one in calibrated_alone(labels, scores, ()) if "before" in one and ": slope" in one] == []
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+def test_whether_weights_are_undone_is_decided_again(learnt: bool) -> None:
+    rng = np.random.default_rng(1)
+    labels = (rng.random(300) < 0.75).astype(int)
+    odds = rng.normal(2 * labels - 1, 1.0) * 2 + np.log(3)
+    weights = (2.0, 2 / 3)
+    shown = np.column_stack([expit(-odds), expit(odds)]) * (weights if learnt else (1, 1))
+    scores = (shown / shown.sum(axis=1, keepdims=True)).astype(np.float32)
+    about = ["the weights of the loss", "log loss with"]
+
+    def said(change: Change | None = None) -> list[str]:
+        return [one for one in calibrated_alone(labels, scores, weights, change) if any(part in one for part in about)]
+
+    assert said() == []
+    other = [] if learnt else list(weights)
+    assert said(lambda record: record["calibration"].update(class_weights=other)) == [
+        "the weights of the loss are undone, or kept, wrongly"
+    ]
+    assert len(said(lambda record: record["of_loss"].update(kept=0.1, undone=0.2))) == 2
 
 
 def test_what_rounding_makes_of_an_ece_that_few_images_can_have_agrees(copy: Path) -> None:
