@@ -753,7 +753,7 @@ def test_probabilities_that_float32_rounds_to_one_agree() -> None:
     """The slope hangs on how far from 1 they are, which the probability of the other class still tells."""
     rng = np.random.default_rng(0)
     labels = np.arange(200) % 2
-    odds = rng.normal(8 * (2 * labels - 1), 8)
+    odds = rng.normal(8 * (2 * labels - 1), 12)
     scores = np.column_stack([expit(-odds), expit(odds)]).astype(np.float32)
     assert (scores == 1).sum() > 20
     assert [one for one in calibrated_alone(labels, scores, ()) if "before" in one and ": slope" in one] == []
