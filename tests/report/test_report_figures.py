@@ -271,3 +271,17 @@ def test_made_up_runs_hold_images_of_every_class(tmp_path: Path) -> None:
         run = write_run(tmp_path / "xray", trials=12, image_side=16, classes=tuple(classes(45)))
     splits = pd.read_csv(run.splits)
     assert (splits.groupby("split")["label"].nunique() == 45).all()
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_trials_of_one_learning_rate_are_drawn_without_a_word(tmp_path: Path, trials: int) -> None:
+    """As in a run of one trial, or over a space of one rate; Matplotlib warned on the terminal."""
+    write_run(tmp_path)
+    files = read(RunDir(tmp_path))
+    table = files.trials[files.trials["state"] == "completed"].head(trials).assign(config_learning_rate=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = figures_search.learning_rate(table, METRICS["auc"], palette.looks(files.backbones, files.titles))
+        figure.canvas.draw()
+    (ax,) = figure.axes
+    assert ax.get_xlim() == pytest.approx((5e-4, 2e-3)) and len(ax.collections) >= 1

@@ -58,8 +58,12 @@ def learning_rate(trials: pd.DataFrame, metric: Metric, looks: Looks) -> Figure:
     """Learning rate, on a logarithmic axis, against score."""
     figure, (ax,) = new_figure(WIDTH, 3.5)
     scored = scored_trials(trials, metric)
+    scored = scored[scored["config_learning_rate"] > 0]
     _logarithmic(ax, numbers.rate)
-    points(ax, scored[scored["config_learning_rate"] > 0], "config_learning_rate", metric, looks)
+    lowest, highest = scored["config_learning_rate"].min(), scored["config_learning_rate"].max()
+    if lowest == highest:  # a logarithmic axis finds no limits of its own around one value
+        ax.set_xlim(lowest / 2, 2 * lowest)
+    points(ax, scored, "config_learning_rate", metric, looks)
     ax.set(xlabel="Learning rate of the head (logarithmic)", ylabel=score_label(metric))
     _legend(figure, scored, looks)
     return figure
