@@ -125,7 +125,7 @@ RECIPE: Mapping[str, Any] = {
 1e-4, not 1e-5 as there: what won on radiographs (docs/recipes.md)."""
 
 FIRST_RECIPE: Mapping[str, Any] = {**RECIPE, "unfreeze_depth": 1, "finetune_factor": 1e-2}
-"""Keras's guide's own: VGG16's, and that of all backbones in runs whose run.json names none."""
+"""Keras's guide's own: that of all backbones in runs whose run.json names none."""
 
 BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
@@ -137,7 +137,6 @@ BACKBONES: dict[str, Backbone] = {
             native_size=224,
             minimum_size=32,
             preprocessing=CAFFE,
-            recipe=FIRST_RECIPE,
             stages=(
                 Stage("block1_pool", 2, 64),
                 Stage("block2_pool", 4, 128),

@@ -134,7 +134,7 @@ def test_a_default_recipe_lies_in_the_space(name, backbone):
     assert recipe["backbone"] == backbone
     for key, value in recipe.items():
         assert space[key].contains(value), key
-    assert TrialConfig.from_mapping(recipe).unfreeze_depth == (1 if backbone == "vgg16" else 2)
+    assert TrialConfig.from_mapping(recipe).unfreeze_depth == 2
 
 
 # Sampling
