@@ -18,7 +18,7 @@ from bench import checksums
 from bench.errors import ConfigError
 from bench.failures import TRIED_AGAIN, kind_of
 from bench.models.backbones import Backbone
-from bench.models.hdf5 import check_h5
+from bench.models.hdf5 import check_given_h5, check_h5
 from bench.models.scaling import SCALINGS, parse_scaling
 from bench.run.folder import write_text
 from bench.scratch import draft_folder
@@ -226,7 +226,7 @@ def check_starts(
             for backbone in rows:
                 path = _radimagenet_file(wanted, backbone)
                 with _weights_expected(path, backbone):
-                    check_h5(path)
+                    check_given_h5(path)
         elif start not in (IMAGENET, RANDOM):
             place = (folders or {}).get(start, start)
             if not Path(place).is_dir():
@@ -264,7 +264,7 @@ def check_weights(wanted: str | None, backbones: Sequence[Backbone]) -> None:
             raise ConfigError(f"{folder} holds {both}: one file of {backbone.title} is expected; move the other.")
         for path in there[backbone.name]:
             with _weights_expected(path, backbone):
-                check_h5(path)
+                check_given_h5(path)
 
 
 def _files_of(folder: Path, backbone: Backbone) -> dict[Path, str]:

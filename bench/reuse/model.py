@@ -23,6 +23,7 @@ from bench.failures import MEMORY, kind_of
 from bench.invocation import resume
 from bench.models.export import BATCH, in_one_shape, load_images, with_pooled
 from bench.models.export import load_model as load_network
+from bench.models.hdf5 import check_given_h5
 from bench.models.metadata import check_card, read_card
 from bench.run.documents import EnsembleCard, ModelCard, ModelInput
 from bench.run.folder import RunDir, file_sha256, find_run
@@ -128,9 +129,7 @@ class ReusableModel:
         try:
             network = load_network(self.path)
         except LOADING_ERRORS as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            reason = textwrap.shorten(reason, MOST_REASON, placeholder=" …").rstrip(".")
-            raise ConfigError(f"{self.path} is no model of a run that can be loaded: {reason}.") from error
+            raise _not_loaded(self.path, error) from error
         except Exception as error:
             if kind_of(error) != MEMORY:
                 raise
@@ -251,6 +250,13 @@ class ReusableModel:
         return (self.card.map or CalibrationMap())(scores)
 
 
+def _not_loaded(path: Path, error: BaseException) -> ConfigError:
+    """What is said of a file that Keras, or the check before it, could not read."""
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    reason = textwrap.shorten(reason, MOST_REASON, placeholder=" …").rstrip(".")
+    return ConfigError(f"{path} is no model of a run that can be loaded: {reason}.")
+
+
 def _each(paths: Paths) -> Sequence[str | os.PathLike[str]]:
     """One path is a list of one."""
     return [paths] if isinstance(paths, str | os.PathLike) else paths
@@ -306,6 +312,10 @@ def _of_file(path: Path) -> ReusableModel:
         check_card(run.best_model_card, path, "put it back, or move it away: the .h5 file's own card is used then")
         _check_card(card, run.best_model_card)
         return ReusableModel(path, None, card)
+    try:
+        check_given_h5(path)
+    except LOADING_ERRORS as error:
+        raise _not_loaded(path, error) from error
     held = read_card(path)
     if held is None:
         return ReusableModel(path)

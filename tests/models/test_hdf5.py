@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from toys import build_toy, toy_backbone
 
+import bench
 from bench.errors import ConfigError
 from bench.evaluation.shared_scores import graph_of
-from bench.models import export, weights
+from bench.models import export, hdf5, weights
 from bench.models.export import ExportMismatch, load_model
-from bench.models.hdf5 import Unsafe, check_h5
-from bench.models.weights import load_backbone
+from bench.models.hdf5 import Unsafe, check_given_h5, check_h5
+from bench.models.weights import check_weights, load_backbone
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +137,52 @@ def test_what_is_no_hdf5_file_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "x.h5").write_bytes(b"no such thing")
     with pytest.raises(ConfigError, match="does not hold the weights of Toy"):
         load_backbone(toy_backbone(), 48, tmp_path / "x.h5")
+
+
+@pytest.fixture
+def read_for_ever(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model whose damage makes the HDF5 library go round: the head of an object in its heap is zero."""
+    monkeypatch.setattr(hdf5, "PATIENCE", 1.0)
+    with h5py.File(model) as file:
+        text = file.attrs["model_config"].encode()
+    data = bytearray(model.read_bytes())
+    at = data.index(text)
+    data[at - 16 : at] = bytes(16)
+    damaged = tmp_path / toy_backbone().weights_file
+    damaged.write_bytes(data)
+    return damaged
+
+
+def test_a_file_that_is_read_for_ever_is_damaged(read_for_ever: Path) -> None:
+    with pytest.raises(OSError, match=r"^damaged \(reading it did not end within 1 s\)$"):
+        check_given_h5(read_for_ever)
+
+
+def test_so_it_is_as_a_model_and_as_weights(read_for_ever: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is no model of a run that can be loaded: damaged .*did not end"):
+        bench.load_model(read_for_ever)
+    with pytest.raises(ConfigError, match=r"does not hold the weights of Toy .*: damaged .*did not end"):
+        check_weights(str(read_for_ever.parent), [toy_backbone()])
+
+
+def test_a_file_that_ends_the_process_which_reads_it_is_damaged(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fatal = tmp_path / "fatal.py"
+    fatal.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr(hdf5, "__file__", str(fatal))
+    with pytest.raises(OSError, match=r"^damaged \(reading it ends the process by signal 11\)$"):
+        check_given_h5(model)
+
+
+def test_a_file_that_was_given_is_refused_as_one_of_our_own(edited: tuple[Path, str], tmp_path: Path) -> None:
+    path, said = edited
+    with pytest.raises(Unsafe, match=said):
+        check_given_h5(path)
+    (tmp_path / "x.h5").write_bytes(b"no such thing")
+    with pytest.raises(OSError, match="file signature not found"):
+        check_given_h5(tmp_path / "x.h5")
+
+
+def test_a_sound_file_that_was_given_is_read(model: Path) -> None:
+    check_given_h5(model)
