@@ -69,6 +69,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     if arguments and arguments[0].startswith("--") and arguments[0] not in ("--help", "--version"):
         raise ConfigError(f"A command comes before flags; did you mean `{program()} run {shlex.join(arguments)}`?")
     _refuse_empty(arguments)
+    if arguments[:1] and arguments[0] in data.TAKE_DATA:
+        arguments = _without_flag("--data", arguments)
     options, unknown = parser.parse_known_args(arguments or ["--help"])
     if unknown:
         chosen = commands.choices.get(arguments[0], parser)
@@ -77,6 +79,11 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         chosen.error(f"unrecognized arguments: {unknown[0]}")
     options.command_line = arguments[1:]
     return options
+
+
+def _without_flag(flag: str, arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with the value of ``flag`` alone, as the command takes it: elsewhere the same is a flag's."""
+    return [one.removeprefix(f"{flag}=") for one in arguments if one != flag]
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:

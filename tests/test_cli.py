@@ -362,6 +362,15 @@ def test_an_audit_begins_with_how_the_folder_was_read(place, images, capsys):
     assert [finding["files"] for finding in found["findings"] if finding["kind"] == "layout"] == [["loose.png"]]
 
 
+@pytest.mark.parametrize("given", [["--data", "{}"], ["--data={}"]])
+def test_an_audit_takes_its_data_as_a_run_does(place, images, capsys, given):
+    data = [one.format(images) for one in given]
+    assert cli.main(["audit", *data, "--cache", str(place / "cache"), "--test-share", "0.25"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "layout: class; 2 classes"
+    assert shown[-1].endswith(f"{invocation.typed('run')} --data {images} --cache {place / 'cache'} --test-share 0.25")
+
+
 def test_an_audit_ends_with_what_can_be_done_next(place, images, capsys):
     flags = ["--test-share", "0.25", "--cache", str(place / "cache")]
     assert cli.main(["audit", *flags, str(images), "--json", str(place / "audit.json")]) == 0

@@ -12,6 +12,9 @@ from bench.run.folder import write_json, write_text
 from bench.settings import make_settings
 from bench.texts import visible
 
+TAKE_DATA = ("audit", "manifest")
+"""Commands whose one argument is DATA; they take it behind --data, too, as a run does."""
+
 
 def add_audit(commands: Commands) -> None:
     """``audit``, with the settings that decide what is read and how it is split."""

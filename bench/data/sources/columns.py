@@ -295,9 +295,10 @@ def take_fold(columns: Columns) -> None:
 def _no_column(table: Table, role: str) -> ConfigError:
     """What to say where nothing names the images or their labels."""
     header, path = table.header, table.path
-    if any(cell.lower().endswith(EXTENSIONS) for cell in header):
+    if any(part.lower().endswith(EXTENSIONS) for cell in header for part in (cell, *cell.split())):
+        names = "path label" if len(header) == 1 else "path,label"
         return ConfigError(
-            f"The first line of {path} names an image, but it must name the {ACCEPTED}; write path,label (and "
+            f"The first line of {path} names an image, but it must name the {ACCEPTED}; write {names} (and "
             "patient, split) above it."
         )
     found = ", ".join(name or "(no name)" for name in header) or "nothing"

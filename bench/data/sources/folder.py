@@ -1,8 +1,9 @@
 """Folders of images called after their class."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pandas as pd
 
@@ -41,6 +42,18 @@ def folder_source(
         return _folder_source(root, patient_pattern, group_by, max_pixels)
 
 
+def _others(folder: Folder) -> str:
+    """What there is instead of images, by ending, the most frequent first: ``, but 40 files .nii.gz (…)``."""
+    names = [PurePath(name) for one in folder.walk() for name in one.others]
+    endings = Counter("".join(name.suffixes[-2 if name.suffix == ".gz" else -1 :]) for name in names)
+    found = [
+        numbers.counted(count, f"file {printable(ending)}", f"files {printable(ending)}")
+        for ending, count in endings.most_common(3)
+        if ending
+    ]
+    return f", but {numbers.joined(found)} (not read; write their images as PNG or TIFF)" if found else ""
+
+
 def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[str], max_pixels: int) -> ImageSet:
     if not root.exists():
         raise ConfigError(f"There is no folder {root}; --data takes {LAYOUTS}.")
@@ -56,7 +69,7 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
         nowhere = f"; {numbers.counted(len(lost), 'link')} there lead nowhere: {listed(lost)}" if lost else ""
         raise ConfigError(
             f"There are no images below {root} (looked for {', '.join(EXTENSIONS)}, and for such without ending"
-            f"{nowhere}); --data takes {LAYOUTS}."
+            f"{nowhere}){_others(tree.root)}; --data takes {LAYOUTS}."
         )
     reading = read_layout(root, tree.root)
     placed = sorted(reading.placed, key=lambda one: one.file.path.split("/"))

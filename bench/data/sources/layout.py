@@ -1,6 +1,5 @@
 """What the folders of a set of images stand for: splits, folds, patients, classes; what is unclear is refused."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,9 @@ from bench.data.names import (
     word_list,
     words_of,
 )
+from bench.data.sources.columns import role_of
+from bench.data.sources.split_tables import splits_beside
+from bench.data.sources.table_file import read_table
 from bench.data.sources.tree import File, Folder, is_images_name, is_unlabelled_name, with_count
 from bench.errors import ConfigError
 
@@ -26,6 +28,8 @@ LAYOUTS = (
     "folders of images called after their class, directly or inside train/, val/ and test/ (docs/data.md lists them)"
 )
 MANIFEST = "name the images in a .csv with path,label[,patient][,split]"
+WORKBOOKS = (".xlsx", ".xls", ".ods")
+"""Endings of tables that are not read, and can be saved as ones that are."""
 ANNEXED = "annex/objects/"  # where links of git-annex lead
 MANY = 10  # so many folders called by numbers are patients rather than classes
 
@@ -460,12 +464,14 @@ def _refuse_bare(root: Path, folds: Iterable[Folder], tables: list[str]) -> None
 def _tables(tree: Folder) -> list[str]:
     """The tables below a folder, the one that most likely has the labels first."""
 
-    def merit(name: str) -> tuple[bool, bool, int, int]:
+    def merit(name: str) -> tuple[bool, bool, bool, int, int]:
         words = words_of(name.rpartition("/")[2])
         unlikely = bool(words & {"sample", "submission", "test", "testing"})
-        return unlikely, not words & {"train", "training", "label", "labels"}, name.count("/"), len(name)
+        likely = bool(words & {"train", "training", "label", "labels"})
+        return unlikely, name.lower().endswith(WORKBOOKS), not likely, name.count("/"), len(name)
 
-    found = [name for folder in tree.walk() for name in folder.others if name.lower().endswith((".csv", ".tsv"))]
+    endings = (".csv", ".tsv", *WORKBOOKS)
+    found = [name for folder in tree.walk() for name in folder.others if name.lower().endswith(endings)]
     return sorted(found, key=merit)
 
 
@@ -474,13 +480,15 @@ def _or_table(root: Path, tables: list[str]) -> str:
     if not tables:
         return ""
     path = root / tables[0]
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline(4096).strip()
-    columns = [cell.strip(" \"'") for cell in re.split(r"[,;\t]", header) if cell.strip()][:12]
-    return (
-        f" (they may be in {path.name}, which has the columns {', '.join(map(printable, columns))}: to take them from "
-        f"there, give --data {path})"
-    )
+    if path.suffix.lower() in WORKBOOKS:
+        return f" (they may be in {path}: save that as CSV)"
+    try:
+        table = read_table(path, role_of)
+    except ConfigError as error:
+        return f" (they may be in a table that cannot be read: {str(error).rstrip('.')})"
+    columns = ", ".join(printable(name) for name in table.header if name)
+    take = splits_beside(table) or f"to take them from there, give --data {path}"
+    return f" (they may be in {path.name}, which has the columns {columns}: {take})"
 
 
 # Classes

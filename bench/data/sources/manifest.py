@@ -17,6 +17,7 @@ from bench.data.sources.columns import ACCEPTED, Columns, near, not_a_patient, r
 from bench.data.sources.image_files import ImageFiles, check_root
 from bench.data.sources.listing import note_outside, with_patients
 from bench.data.sources.one_label import blank, several_in
+from bench.data.sources.split_tables import splits_beside
 from bench.data.sources.table_file import read_table
 from bench.data.sources.tree import masks_among
 from bench.errors import ConfigError
@@ -60,6 +61,8 @@ def manifest_source(
     said = pd.DataFrame({"image": located.names, "patient_id": known, "split": splits, "fold": folds, **groups})
     table = said.iloc[rows].reset_index(drop=True).assign(label=labels)
     columns.notes += [*merged, *_notes(columns, group_by), *note_outside(root, table["image"].tolist())]
+    if beside := splits_beside(columns.table):
+        columns.notes.append(f"{path.name} alone is read: {beside}.")
     draft = ImageSet(
         source="manifest",
         path=str(path),

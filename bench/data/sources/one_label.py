@@ -124,11 +124,16 @@ def _of_column(table: Table, name: str) -> str:
     return f"to tell {name} from its absence, for example, type {_command(table, code)} and take one-label.csv"
 
 
-def _read(table: Table) -> str:
+def reading_code(table: Table) -> str:
+    """What in Python reads a table as this suite does: every cell as text."""
     options = "dtype=str, keep_default_na=False"
     options += f", sep={json.dumps(table.separator)}" if table.separator != "," else ""
     options += f", encoding={json.dumps(table.encoding)}" if table.encoding != "utf-8" else ""
-    return f"import pandas as pd; t = pd.read_csv({json.dumps(str(table.path))}, {options})"
+    return f"pd.read_csv({json.dumps(str(table.path))}, {options})"
+
+
+def _read(table: Table) -> str:
+    return f"import pandas as pd; t = {reading_code(table)}"
 
 
 def _command(table: Table, code: str) -> str:

@@ -17,6 +17,7 @@ from bench.data.patients import refuse_groups
 from bench.data.sources import demo
 from bench.data.sources.arrays import npz_source
 from bench.data.sources.folder import LAYOUTS, folder_source
+from bench.data.sources.layout import WORKBOOKS
 from bench.data.sources.listing import with_patients
 from bench.data.sources.manifest import manifest_source
 from bench.data.sources.medmnist import PREFIX, class_names, medmnist_source
@@ -29,6 +30,7 @@ ACCEPTED = (
     f"{LAYOUTS}; a table (.csv, .tsv, .txt) with path,label[,patient][,split]; an .npz file in the MedMNIST layout; "
     f"{PREFIX}NAME[@SIZE]; or demo"
 )
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def open_source(
@@ -94,7 +96,9 @@ def _open_path(
         refuse_groups(path, group_by)
         return npz_source(path, class_names(path.stem), patient_pattern, max_pixels)
     if not is_folder:
-        raise ConfigError(f"{path} is a file of another kind; --data takes {ACCEPTED}.")
+        what = "an archive, to be unpacked" if kind in ARCHIVES else "a file of another kind"
+        what = "a workbook, to be saved as CSV" if kind in WORKBOOKS else what
+        raise ConfigError(f"{path} is {what}; --data takes {ACCEPTED}.")
     return folder_source(path, patient_pattern, group_by, max_pixels)
 
 

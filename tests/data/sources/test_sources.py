@@ -324,7 +324,7 @@ def test_nothing_there(tmp_path, name, told):
 
 
 def test_a_file_of_another_kind(tmp_path):
-    path = tmp_path / "images.zip"
+    path = tmp_path / "images.parquet"
     path.write_bytes(b"PK")
     with pytest.raises(ConfigError, match="file of another kind") as caught:
         open_source(str(path), 0)
