@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeAlias, get_args
 from bench import settings
 from bench.errors import ConfigError
 from bench.invocation import program
+from bench.search.parameters import PARAMETERS
 from bench.search.shipped import shipped
 from bench.settings import REPORTS, about_flag, flag_of, opposite_of
 from bench.stats.metrics import METRICS
@@ -19,6 +20,26 @@ from bench.stats.metrics import METRICS
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Target: TypeAlias = "argparse._ActionsContainer"
 WIDTH = 100
+CALLED_OTHERWISE = {
+    "--backbones": "model models arch architecture architectures network networks",
+    "--budget": "trials n-trials num-trials max-trials num-samples",
+    "--cache": "cache-dir",
+    "--data": "dataset data-dir images input root",
+    "--folds": "cv kfold k-folds n-folds num-folds n-splits",
+    "--image-size": "size img-size input-size resolution",
+    "--jobs": "cpu cpus gpu gpus workers num-workers n-jobs processes",
+    "--metric": "objective score scoring",
+    "--output": "out out-dir outdir output-dir save-dir",
+    "--precision": "amp fp16 bf16 mixed-precision dtype",
+    "--repeats": "seeds n-seeds num-seeds",
+    "--scheduler": "pruner",
+    "--seed": "random-seed random-state",
+    "--time-limit": "timeout max-time time-budget",
+    "--weights": "pretrained initialisation initialization",
+}
+"""Flag -> what the same is called elsewhere."""
+SEARCHED = {"lr": "learning_rate", "augment": "augmentation", "freeze": "unfreeze_depth", "ema": "ema_momentum"}
+"""What parameters of the search are called elsewhere."""
 UNFAIR = 3
 STATUSES = (
     "exit status: 0 done; 1 failed; 2 the request is impossible, and nothing was begun; 3 done, but so many trials"
@@ -56,7 +77,13 @@ class Parser(argparse.ArgumentParser):
                 return f"did you mean --resume {given}?"
             if "--data" in flags:
                 return _given_as_data(given, "") or "images are given by --data, as in --data path/to/images"
-        near = closest(given.split("=")[0], flags)
+        flag = given.split("=")[0]
+        name = flag.strip("-").lower().replace("_", "-")
+        same = [one for one in flags if one == f"--{name}s" or name in CALLED_OTHERWISE.get(one, "").split()]
+        parameter = SEARCHED.get(name, name.replace("-", "_"))
+        if "--space" in flags and parameter in PARAMETERS and not same:
+            return f"{parameter} is searched: its values stand in a space, given by --space (docs/search.md)"
+        near = next(iter([*same, closest(flag, flags)]))
         return f"did you mean {near}?" if near else f"the flags there are: {', '.join(flags)}"
 
 

@@ -142,9 +142,16 @@ def _plain_name(name: str) -> str:
 
 
 def _known_metric(metric: str) -> str:
-    if metric not in METRICS:
+    """The name of a metric, which may be given in capitals, with blanks, or by its title: AUC, ROC AUC."""
+    known = {_plain(given): name for name, row in METRICS.items() for given in (row.title, name)}
+    if _plain(metric) not in known:
         raise ValueError(f"known metrics: {', '.join(METRICS)}")
-    return metric
+    return known[_plain(metric)]
+
+
+def _plain(name: str) -> str:
+    """A name without what people write in several ways: capitals, hyphens, underscores, blanks."""
+    return re.sub(r"[-_\s]", "", name).lower()
 
 
 def _several_folds(folds: int | str) -> int | str:
@@ -176,7 +183,11 @@ def _wide_enough(window: tuple[float, float]) -> tuple[float, float]:
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.05, le=0.5)]
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
-Backbones = Annotated[tuple[str, ...], _text(_names("--backbones", "names", "vgg16,resnet50"))]
+Backbones = Annotated[
+    tuple[str, ...],
+    _text(_names("--backbones", "names", "vgg16,resnet50")),
+    AfterValidator(lambda names: tuple(map(_plain, names))),
+]
 Columns = Annotated[
     tuple[str, ...], _text(_names("--group-by", "names of columns", "sex,scanner")), AfterValidator(_distinct_columns)
 ]

@@ -22,11 +22,13 @@ from pydantic import Field
 from bench import RULES, cli, invocation
 from bench.data import splits
 from bench.errors import ConfigError, WorkerDied
+from bench.flags import CALLED_OTHERWISE, SEARCHED
 from bench.models.backbones import BACKBONES, get_backbone
 from bench.run import command
 from bench.run.folder import RunDir, file_sha256, write_json
+from bench.search.parameters import PARAMETERS
 from bench.search.shipped import shipped
-from bench.settings import RunSettings, setting
+from bench.settings import RunSettings, flag_of, make_settings, setting
 from bench.stats.metrics import METRICS
 
 ROOT = Path(__file__).parents[1]
@@ -124,6 +126,50 @@ def test_a_mistyped_flag_is_answered_with_the_nearest(place, refusal, flag, mean
     assert f"did you mean {meant}?" in message
     assert refusal("run", f"{flag}=5") is not None
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "meant"),
+    [
+        ("run", "--model", "--backbones"),
+        ("run", "--gpus", "--jobs"),
+        ("run", "--num_workers", "--jobs"),
+        ("run", "--n-trials=50", "--budget"),
+        ("run", "--random-seed", "--seed"),
+        ("run", "--timeout", "--time-limit"),
+        ("compare", "--dataset", "--data"),
+    ],
+)
+def test_a_flag_of_other_tools_is_answered_with_ours(place, refusal, command, flag, meant):
+    assert f"did you mean {meant}?" in refusal(command, flag, "5")
+
+
+@pytest.mark.parametrize(
+    ("flag", "parameter"), [("--lr", "learning_rate"), ("--batch-size", "batch_size"), ("--dropout=0.2", "dropout")]
+)
+def test_a_flag_for_what_is_searched_is_answered_with_the_space(place, refusal, flag, parameter):
+    assert refusal("run", flag, "1").endswith(
+        f"{parameter} is searched: its values stand in a space, given by --space (docs/search.md)"
+    )
+
+
+def test_other_names_lead_to_flags_that_there_are():
+    flags = {flag_of(name) for name in RunSettings.model_fields}
+    assert set(CALLED_OTHERWISE) <= set(flags)
+    assert set(SEARCHED.values()) <= set(PARAMETERS)
+    others = [f"--{name}" for names in CALLED_OTHERWISE.values() for name in names.split()]
+    assert len(others) == len(set(others))
+    assert not set(others) & set(flags)
+
+
+@pytest.mark.parametrize("given", ["AUC", "roc_auc", "ROC AUC", "Roc-Auc"])
+def test_a_metric_may_be_given_by_its_title(given):
+    assert make_settings(name="x", metric=given).metric == "auc"
+    assert make_settings(name="x", metric="log-loss").metric == "log_loss"
+
+
+def test_backbones_may_be_written_as_people_write_them():
+    assert make_settings(name="x", backbones="VGG-16, ResNet50,inception_v3").backbones == ("vgg16", "resnet50", "inceptionv3")
 
 
 def test_a_flag_like_no_other_is_answered_with_all(place, refusal):
