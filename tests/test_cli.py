@@ -169,7 +169,11 @@ def test_a_metric_may_be_given_by_its_title(given):
 
 
 def test_backbones_may_be_written_as_people_write_them():
-    assert make_settings(name="x", backbones="VGG-16, ResNet50,inception_v3").backbones == ("vgg16", "resnet50", "inceptionv3")
+    assert make_settings(name="x", backbones="VGG-16, ResNet50,inception_v3").backbones == (
+        "vgg16",
+        "resnet50",
+        "inceptionv3",
+    )
 
 
 def test_a_flag_like_no_other_is_answered_with_all(place, refusal):

@@ -16,6 +16,7 @@ from bench.finalists.baselines import TRAINED
 from bench.finalists.learning_curve import DRAWS, SHARES
 from bench.models import small_cnn
 from bench.models.backbones import Backbone, get_backbone
+from bench.run.courses import Curve
 from bench.run.record import PrecisionRecord
 from bench.run.request import Request
 from bench.run.results import TrialLog, TrialRecord
@@ -154,10 +155,35 @@ class Forecast:
         step = self.step(get_backbone(kind[0]), kind[1]) if kind[1] else 0.0
         return TRIAL + HEAD * images * head + step * (images + self._images["val"] / 3) * tuned
 
-    def training(self, kind: Kind, images: int, share: float = 1.0) -> float:
-        """A training of a ``share`` of its epochs on features that are there, at the pace of the trials so far."""
-        epochs = share * self._request.epochs
-        return self._pace(kind) * self._epochs(kind, images, epochs, epochs)
+    def training(self, kind: Kind, images: int, share: float = 1.0, config: TrialConfig | None = None) -> float:
+        """A training of a ``share`` of its epochs on features that are there, at the pace of the trials so far.
+
+        It has as many epochs as trials to the end had so far, or the trial of ``config``, where there was one.
+        """
+        head, tuned = self._reached(kind[1], config)
+        return self._pace(kind) * self._epochs(kind, images, share * head, share * tuned)
+
+    def _reached(self, depth: int, config: TrialConfig | None) -> tuple[float, float]:
+        """Epochs of the head and of the suffix until both gain no more: all, before a trial of this kind has ended.
+
+        What is allowed counts as one trial where there are others to tell.
+        """
+        most = (self._request.epochs, self._request.epochs if depth else 0)
+        completed = [record for record in self._records if record.state == "completed"]
+        ended = [one for one in completed if bool(one.config.unfreeze_depth) == bool(depth)]
+        own = [self._phases(one) for one in ended if one.config == config]
+        if own:
+            return float(own[-1][0]), float(own[-1][1])
+        head, tuned = zip(most, *map(self._phases, ended), strict=True)
+        return fmean(head), fmean(tuned)
+
+    def _phases(self, record: TrialRecord) -> tuple[int, int]:
+        """Epochs of the head and of the suffix that a trial had; the head has all where epochs.csv does not tell."""
+        curve = self.log.epochs.curves.get(Curve("trial", str(record.trial)))
+        if not record.config.unfreeze_depth:
+            return record.epochs, 0
+        head = sum(one.phase == "head" for one in curve) if curve else min(record.epochs, self._request.epochs)
+        return head, record.epochs - head
 
     @property
     def _records(self) -> list[TrialRecord]:
@@ -182,9 +208,8 @@ class Forecast:
             sums[kind] = before[0] + took, before[1] + expected
 
         for record in records:
-            kind, epochs = _kind(record.config), self._request.epochs
-            head = min(record.epochs, epochs) if kind[1] else record.epochs
-            expected = self._epochs(kind, self._images["train"], head, record.epochs - head)
+            kind = _kind(record.config)
+            expected = self._epochs(kind, self._images["train"], *self._phases(record))
             for key in (kind, ALL):
                 add(key, _trained(record), expected)
             pair = record.config.backbone, record.config.augmentation
@@ -258,7 +283,9 @@ class Forecast:
                 backbone = get_backbone(one.config.backbone)
                 seconds = small_cnn.EPOCHS * images * self._guess(backbone, small_cnn.COST)
             else:
-                seconds = self.training(_kind(one.config), images) + self._shared_by(one) / groups.count(group)
+                seconds = self.training(_kind(one.config), images, config=one.config) + self._shared_by(
+                    one
+                ) / groups.count(group)
             found.append(seconds + (EXPORT if one.model_file else 0.0))
         return found
 

@@ -18,6 +18,7 @@ from bench.models.backbones import FIRST_RECIPE
 from bench.run import forecast as forecasts
 from bench.run import progress
 from bench.run.console import Screen
+from bench.run.courses import Curve
 from bench.run.forecast import Forecast
 from bench.run.progress import RunDisplay, SearchDisplay
 from bench.run.record import PrecisionRecord
@@ -27,7 +28,7 @@ from bench.search.space import load_space
 from bench.settings import make_settings
 from bench.stats.metrics import METRICS, get_metric
 from bench.train.job import TrainingJob
-from bench.trial import TrialConfig
+from bench.trial import EpochRecord, TrialConfig
 
 AUC = get_metric("auc")
 TIMED = sorted(Path(__file__).with_name("timed").glob("*.json"))
@@ -207,6 +208,34 @@ def test_a_time_that_was_measured_on_a_busier_machine_is_corrected_by_passes_tha
         made.log.records.append(record(number, config("vgg16", policy, 0), epochs=4, spent={"filling": 28.8}))
     assert made.evaluation() < before / 3
     assert made.filling(made._request.backbones[0], "light", 4) < 40, "as nothing was in the cache"
+
+
+def trial_of(made: Forecast, head: int, tuned: int, seconds: float) -> TrialRecord:
+    """A trial of the log of ``made``, with its epochs."""
+    number = len(made.log.records)
+    one = replace(config(depth=2), learning_rate=1e-3 + number / 1e6)
+    ended = record(number, one, epochs=head + tuned, seconds=seconds)
+    phases = ["head"] * head + ["finetune"] * tuned
+    made.log.epochs.curves[Curve("trial", str(number))] = [
+        EpochRecord(phase, epoch, 0.5, dict(ended.metrics or {}), 1.0) for epoch, phase in enumerate(phases, 1)
+    ]
+    made.log.records.append(ended)
+    return ended
+
+
+def test_trainings_are_taken_to_have_the_epochs_that_trials_had(tmp_path: Path) -> None:
+    """A head that gained nothing more after 4 of 100 epochs was taken for one of all: its time went to the suffix."""
+    made = Forecast(request(tmp_path, budget=9, epochs=100), Workers(1, 1, 0.0, 1, 0))
+    vgg16 = made._request.backbones[0]
+    assert vgg16.name == "vgg16"
+    allowed = made.training(("vgg16", 2), 240)
+    took = made.step(vgg16, 2) * (240 + 120 / 3) * 12
+    ended = trial_of(made, head=4, tuned=12, seconds=took)
+    assert made.training(("vgg16", 2), 240, config=ended.config) == pytest.approx(took, rel=0.05)
+    assert made.training(("vgg16", 2), 240) == pytest.approx(allowed * (100 + 12) / 200, rel=0.05)
+    for _ in range(7):
+        trial_of(made, head=4, tuned=12, seconds=took)
+    assert made.training(("vgg16", 2), 240) == pytest.approx(allowed * (100 + 8 * 12) / 900, rel=0.05)
 
 
 def test_a_running_trial_whose_features_are_not_there_yet_takes_longer(tmp_path: Path) -> None:
