@@ -83,7 +83,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _without_flag(flag: str, arguments: Sequence[str]) -> list[str]:
     """``arguments`` with the value of ``flag`` alone, as the command takes it: elsewhere the same is a flag's."""
-    return [one.removeprefix(f"{flag}=") for one in arguments if one != flag]
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [*(one.removeprefix(f"{flag}=") for one in arguments[:end] if one != flag), *arguments[end:]]
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:

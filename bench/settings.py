@@ -183,11 +183,7 @@ def _wide_enough(window: tuple[float, float]) -> tuple[float, float]:
 PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0.05, le=0.5)]
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
-Backbones = Annotated[
-    tuple[str, ...],
-    _text(_names("--backbones", "names", "vgg16,resnet50")),
-    AfterValidator(lambda names: tuple(map(_plain, names))),
-]
+Backbones = Annotated[tuple[str, ...], _text(_names("--backbones", "names", "vgg16,resnet50"))]
 Columns = Annotated[
     tuple[str, ...], _text(_names("--group-by", "names of columns", "sex,scanner")), AfterValidator(_distinct_columns)
 ]

@@ -168,12 +168,15 @@ def test_a_metric_may_be_given_by_its_title(given):
     assert make_settings(name="x", metric="log-loss").metric == "log_loss"
 
 
-def test_backbones_may_be_written_as_people_write_them():
-    assert make_settings(name="x", backbones="VGG-16, ResNet50,inception_v3").backbones == (
-        "vgg16",
-        "resnet50",
-        "inceptionv3",
-    )
+def test_a_backbone_that_is_written_otherwise_is_answered_with_its_name(place, refusal):
+    message = refusal("run", "--backbones", "VGG-16")
+    assert "unknown backbone 'VGG-16'; did you mean vgg16? Known backbones: vgg16, resnet50" in message
+    assert "unknown backbone 'quux'; known backbones: vgg16, " in refusal("run", "--backbones", "quux")
+
+
+def test_what_stands_behind_two_dashes_is_no_flag(place, refusal):
+    (place / "--data").mkdir()
+    assert f"There are no images below {place / '--data'}" in refusal("audit", "--", "--data")
 
 
 def test_a_flag_like_no_other_is_answered_with_all(place, refusal):

@@ -6,6 +6,7 @@ of CVE-2026-1669); layers such as Lambda run code that the file brings.
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ DEEPEST = 50
 PATIENCE = 30.0
 """Seconds that reading a file may take, beside one more for every `BYTES_A_SECOND`."""
 BYTES_A_SECOND = 5 * 10**6
+BLOCK = 2**24  # bytes of values that are read at a time
 UNREADABLE = 3
 """Exit code of the process that reads a file, where the file cannot be read; its output says why."""
 
@@ -80,10 +82,15 @@ def check_given_h5(path: Path) -> None:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
         raise OSError(f"damaged (reading it did not end within {limit:.0f} s)") from None
-    if done.returncode < 0:
-        raise OSError(f"damaged (reading it ends the process by signal {-done.returncode})")
     if done.returncode == UNREADABLE:
         raise OSError(done.stdout.decode(errors="replace").strip())
+    if done.returncode == -signal.SIGKILL:
+        raise OSError("not read: the process that reads it was killed, as where memory runs out")
+    if done.returncode < 0:
+        raise OSError(f"damaged (reading it ends the process by signal {-done.returncode})")
+    if done.returncode:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+        raise OSError(f"not read: the process that reads it failed ({last})")
     check_h5(path)  # what it refuses it refuses here, with its own error
 
 
@@ -101,11 +108,18 @@ def _read(path: Path) -> None:
 
 
 def _read_one(name: str, found: Any) -> None:
-    """Read the attributes of a group or dataset, and the values of the latter."""
-    for _ in found.attrs.items():
-        pass
-    if hasattr(found, "shape"):
+    """Read the attributes of a group or dataset, and the values of the latter, a block after another."""
+    for attribute in found.attrs:
+        with contextlib.suppress(TypeError):  # of a type that NumPy does not have, nor Keras reads
+            found.attrs[attribute]
+    if not hasattr(found, "shape"):
+        return
+    if not found.shape:
         found[()]
+        return
+    step = max(1, BLOCK * found.shape[0] // max(1, found.nbytes))
+    for start in range(0, found.shape[0], step):
+        found[start : start + step]
 
 
 def _datasets(group: Any, met: set[int], depth: int = 0) -> Iterator[Any]:

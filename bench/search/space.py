@@ -3,6 +3,7 @@
 Knows YAML and Optuna's trial interface (``suggest_*``); no Ray, no Keras.
 """
 
+import difflib
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -468,7 +469,9 @@ def _check_value(where: str, row: Hyperparameter, value: Any) -> None:
 def _check_backbones(where: str, names: Sequence[str]) -> None:
     unknown = [name for name in names if not isinstance(name, str) or name not in BACKBONES]
     if unknown:
-        raise ConfigError(f"{where}: unknown backbone {unknown[0]!r}; known backbones: {', '.join(BACKBONES)}.")
+        near = difflib.get_close_matches(re.sub(r"[-_\s]", "", str(unknown[0])).lower(), list(BACKBONES), n=1)
+        meant = f"did you mean {near[0]}? K" if near else "k"
+        raise ConfigError(f"{where}: unknown backbone {unknown[0]!r}; {meant}nown backbones: {', '.join(BACKBONES)}.")
 
 
 def _with_defaults(

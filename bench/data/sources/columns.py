@@ -296,7 +296,8 @@ def _no_column(table: Table, role: str) -> ConfigError:
     """What to say where nothing names the images or their labels."""
     header, path = table.header, table.path
     if any(part.lower().endswith(EXTENSIONS) for cell in header for part in (cell, *cell.split())):
-        names = "path label" if len(header) == 1 else "path,label"
+        sign = " " if len(header) == 1 else table.separator
+        names = f"path{sign}label" if sign.isprintable() else "path and label, parted by a tab,"
         return ConfigError(
             f"The first line of {path} names an image, but it must name the {ACCEPTED}; write {names} (and "
             "patient, split) above it."

@@ -1,6 +1,8 @@
 """Folders of images called after their class."""
 
 import os
+import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -13,11 +15,15 @@ from bench.data.imageset import Excluded, FileReader, ImageSet
 from bench.data.names import check_classes, listed, merge_labels, printable, readable
 from bench.data.patients import folder_groups
 from bench.data.sources.layout import LAYOUTS, Reading, read_layout
-from bench.data.sources.listing import EXTENSIONS, note_outside, with_patients
+from bench.data.sources.listing import EXTENSIONS, is_archive, note_outside, with_patients
+from bench.data.sources.table_file import ENDINGS as TABLES
 from bench.data.sources.tree import Folder, Tree, take_masks, walk
 from bench.errors import ConfigError
 
 __all__ = ["LAYOUTS", "folder_source"]
+
+ENDING = re.compile(r"(\.nii|\.tar)?\.[a-z][a-z0-9]{0,7}$", re.IGNORECASE)
+"""Of a file; what else stands behind a point may be a part of a name."""
 
 
 def folder_source(
@@ -42,16 +48,20 @@ def folder_source(
         return _folder_source(root, patient_pattern, group_by, max_pixels)
 
 
-def _others(folder: Folder) -> str:
-    """What there is instead of images, by ending, the most frequent first: ``, but 40 files .nii.gz (…)``."""
-    names = [PurePath(name) for one in folder.walk() for name in one.others]
-    endings = Counter("".join(name.suffixes[-2 if name.suffix == ".gz" else -1 :]) for name in names)
-    found = [
-        numbers.counted(count, f"file {printable(ending)}", f"files {printable(ending)}")
-        for ending, count in endings.most_common(3)
-        if ending
-    ]
-    return f", but {numbers.joined(found)} (not read; write their images as PNG or TIFF)" if found else ""
+def _others(root: Path, folder: Folder) -> str:
+    """What there is instead of images, by ending, the most frequent first, and what to do with that."""
+    names = sorted(name for one in folder.walk() for name in one.others)
+    endings = {name: match[0].lower() for name in names if (match := ENDING.search(PurePath(name).name))}
+    counts = Counter(endings.values()).most_common(3)
+    if not counts:
+        return ""
+    first = next(name for name in names if endings.get(name) == counts[0][0])
+    if counts[0][0] in (*TABLES, ".npz"):
+        what = f"to take one, give --data {shlex.quote(str(root / first))}"
+    else:
+        what = "unpack them" if is_archive(first) else "write their images as PNG or TIFF"
+    found = numbers.joined(numbers.counted(count, f"file {ending}", f"files {ending}") for ending, count in counts)
+    return f", but {found} (not read: {what})"
 
 
 def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[str], max_pixels: int) -> ImageSet:
@@ -69,7 +79,7 @@ def _folder_source(root: Path, patient_pattern: str | None, group_by: Sequence[s
         nowhere = f"; {numbers.counted(len(lost), 'link')} there lead nowhere: {listed(lost)}" if lost else ""
         raise ConfigError(
             f"There are no images below {root} (looked for {', '.join(EXTENSIONS)}, and for such without ending"
-            f"{nowhere}){_others(tree.root)}; --data takes {LAYOUTS}."
+            f"{nowhere}){_others(root, tree.root)}; --data takes {LAYOUTS}."
         )
     reading = read_layout(root, tree.root)
     placed = sorted(reading.placed, key=lambda one: one.file.path.split("/"))

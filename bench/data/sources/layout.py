@@ -218,7 +218,8 @@ def _read_top(root: Path, top: Folder, reading: Reading) -> None:
     if splits:
         _read_splits(root, top, splits, reading)
         return
-    if _is_pile(holding) or (len(holding) == 1 and reading.tables and not next(iter(holding.values())).holding()):
+    tables = [name for name in reading.tables if not name.lower().endswith(WORKBOOKS)]
+    if _is_pile(holding) or (len(holding) == 1 and tables and not next(iter(holding.values())).holding()):
         raise _no_labels(root, reading.tables, holding)
     for named, kind in ((split_of, "split"), (fold_of, "fold")):
         if _parted(root, holding, named, kind):
@@ -486,7 +487,7 @@ def _or_table(root: Path, tables: list[str]) -> str:
         table = read_table(path, role_of)
     except ConfigError as error:
         return f" (they may be in a table that cannot be read: {str(error).rstrip('.')})"
-    columns = ", ".join(printable(name) for name in table.header if name)
+    columns = listed([name for name in table.header if name], 12) or "(none)"
     take = splits_beside(table) or f"to take them from there, give --data {path}"
     return f" (they may be in {path.name}, which has the columns {columns}: {take})"
 

@@ -30,6 +30,12 @@ PNM = re.compile(rb"P[1-6Ff]\s+(?:#[^\n]*\n\s*)*\d+\s+\d+\s")
 """How the head of a PNM begins: its kind, comments, width and height."""
 BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 """How many bytes the second header of a BMP has, which stands at its beginning; two letters alone may be a text's."""
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+
+
+def is_archive(name: str) -> bool:
+    """Whether the ending of a name is that of an archive; that of one file which is compressed, .nii.gz, is not."""
+    return name.lower().endswith(ARCHIVES)
 
 
 def is_called_like_an_image(name: str) -> bool:

@@ -125,11 +125,12 @@ def _of_column(table: Table, name: str) -> str:
 
 
 def reading_code(table: Table) -> str:
-    """What in Python reads a table as this suite does: every cell as text."""
-    options = "dtype=str, keep_default_na=False"
+    """What in Python reads a table as `read_table` does: every cell as text, without blanks around it."""
+    options = "dtype=str, keep_default_na=False, index_col=False, skipinitialspace=True"
     options += f", sep={json.dumps(table.separator)}" if table.separator != "," else ""
     options += f", encoding={json.dumps(table.encoding)}" if table.encoding != "utf-8" else ""
-    return f"pd.read_csv({json.dumps(str(table.path))}, {options})"
+    options += f", skiprows={table.before}" if table.before else ""
+    return f"pd.read_csv({json.dumps(str(table.path), ensure_ascii=False)}, {options}).rename(columns=str.strip)"
 
 
 def _read(table: Table) -> str:

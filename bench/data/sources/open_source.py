@@ -18,7 +18,7 @@ from bench.data.sources import demo
 from bench.data.sources.arrays import npz_source
 from bench.data.sources.folder import LAYOUTS, folder_source
 from bench.data.sources.layout import WORKBOOKS
-from bench.data.sources.listing import with_patients
+from bench.data.sources.listing import is_archive, with_patients
 from bench.data.sources.manifest import manifest_source
 from bench.data.sources.medmnist import PREFIX, class_names, medmnist_source
 from bench.data.sources.table_file import ENDINGS as TABLES
@@ -30,7 +30,6 @@ ACCEPTED = (
     f"{LAYOUTS}; a table (.csv, .tsv, .txt) with path,label[,patient][,split]; an .npz file in the MedMNIST layout; "
     f"{PREFIX}NAME[@SIZE]; or demo"
 )
-ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
 def open_source(
@@ -96,7 +95,7 @@ def _open_path(
         refuse_groups(path, group_by)
         return npz_source(path, class_names(path.stem), patient_pattern, max_pixels)
     if not is_folder:
-        what = "an archive, to be unpacked" if kind in ARCHIVES else "a file of another kind"
+        what = "an archive, to be unpacked" if is_archive(path.name) else "a file of another kind"
         what = "a workbook, to be saved as CSV" if kind in WORKBOOKS else what
         raise ConfigError(f"{path} is {what}; --data takes {ACCEPTED}.")
     return folder_source(path, patient_pattern, group_by, max_pixels)

@@ -2,54 +2,68 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
-from bench.data.names import printable, split_of
+from bench.data.names import eval_as_test, printable, split_of
 from bench.data.sources.columns import role_of
 from bench.data.sources.one_label import reading_code
-from bench.data.sources.table_file import ENDINGS, Table, read_table
+from bench.data.sources.table_file import Table, read_table
 from bench.errors import ConfigError
 from bench.numbers import joined
+
+MOST_CHARACTERS = 10**6
+"""Of a header that is compared."""
 
 
 def splits_beside(table: Table) -> str:
     """What to say of tables beside ``table`` that have its columns and are called after other splits; "" of none.
 
-    Tables without labels, as competitions have of their test images, have other columns. Two of one split are left
-    out: the names do not tell which is meant.
+    Tables without labels, as competitions have of their test images, have other columns. Where two are of one split,
+    the names do not tell which is meant, and none of that split is told.
     """
-    own = split_of(table.path.stem)
-    if own is None or any(role_of(name) == "split" for name in table.header):
+    if split_of(table.path.stem) is None or any(role_of(name) == "split" for name in table.header):
         return ""
+    alike = [table.path, *_with_its_header(table)]
+    splits = eval_as_test({path.stem: str(split_of(path.stem)) for path in alike})
+    by_split: dict[str, list[Path]] = {}
+    for path in alike:
+        by_split.setdefault(splits[path.stem], []).append(path)
+    found = {split: read for split, paths in by_split.items() if len(paths) == 1 and (read := _read(paths[0]))}
+    names = [printable(one.path.name) for one in found.values() if one.path != table.path]
+    if not names or len(names) == len(found):  # the table's own split has several, too
+        return ""
+    return f"{joined(names)} beside it {'has' if len(names) == 1 else 'have'} the same columns; {_join(found)}"
+
+
+def _with_its_header(table: Table) -> list[Path]:
+    """The files beside a table that are called after a split, and begin with its header: little of each is read."""
+    ending, found = table.path.suffix.lower(), []
     try:
-        beside = sorted(path for path in table.path.parent.iterdir() if path.suffix.lower() in ENDINGS)
-    except OSError:  # a folder that may not be listed
-        return ""
-    by_split: dict[str, list[Table]] = {}
-    for path in beside:
-        split = split_of(path.stem)
-        if split not in (None, own) and path.is_file():
-            by_split.setdefault(str(split), []).extend(_alike(path, table))
-    others = {split: tables[0] for split, tables in by_split.items() if len(tables) == 1}
-    if not others:
-        return ""
-    names = joined(printable(one.path.name) for one in others.values())
-    have = "has" if len(others) == 1 else "have"
-    return f"{names} beside it {have} the same columns; {_join({own: table, **others})}"
+        for path in sorted(table.path.parent.iterdir()):
+            if path.suffix.lower() == ending and path != table.path and split_of(path.stem) and path.is_file():
+                with path.open(encoding=table.encoding, errors="replace") as file:
+                    header = [file.readline(MOST_CHARACTERS) for _ in range(table.before + 1)][-1]
+                cells = header.strip("\ufeff\r\n").split(table.separator)
+                if [cell.strip(" \"'") for cell in cells] == table.header:
+                    found.append(path)
+    except OSError:  # what may not be looked at is no table of this set
+        return []
+    return found
 
 
-def _alike(path: Path, table: Table) -> list[Table]:
-    """The table in ``path``, if it can be read and has the columns of ``table``."""
+def _read(path: Path) -> Table | None:
     try:
         found = read_table(path, role_of)
     except ConfigError:
-        return []
-    return [found] if found.header == table.header and found.rows else []
+        return None
+    return found if found.rows else None
 
 
-def _join(tables: dict[str, Table]) -> str:
-    """The command that makes one table of those of several splits, and how to go on."""
+def _join(tables: Mapping[str, Table]) -> str:
+    """The command that makes one table of those of several splits, unless it is there, and how to go on."""
     target = next(iter(tables.values())).path.with_name("all-splits.csv")
     parts = ", ".join(f"{reading_code(one)}.assign(split={json.dumps(split)})" for split, one in tables.items())
-    code = f"import pandas as pd; pd.concat([{parts}]).to_csv({json.dumps(str(target))}, index=False)"
+    written = f"to_csv({json.dumps(str(target), ensure_ascii=False)}, index=False, mode={json.dumps('x')})"
+    code = f"import pandas as pd; pd.concat([{parts}]).{written}"
     return f"to take them as splits, type `python -c {shlex.quote(code)}` and give --data {shlex.quote(str(target))}"

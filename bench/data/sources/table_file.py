@@ -39,6 +39,7 @@ class Table:
         separator: what stands between cells.
         encoding: by its Python name.
         notes: what is unusual about the file, in sentences.
+        before: lines of the file above the header.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Table:
     separator: str
     encoding: str
     notes: tuple[str, ...]
+    before: int = 0
 
     def column(self, place: int) -> list[str]:
         """The cells of a column, by its place from 0."""
@@ -72,7 +74,8 @@ def read_table(path: Path, known: Callable[[str], object]) -> Table:
     text, encoding = _decoded(path, content)
     table, separator = _separator(text, known)
     _refuse_preface(path, text, table, separator, known)
-    header, rows, lines = _cells(path, table, separator, text.count("\n") - table.count("\n"))
+    before = text.count("\n") - table.count("\n")
+    header, rows, lines = _cells(path, table, separator, before)
     if len(header) == 1 and any(sign in header[0] for sign in SEPARATORS):
         raise ConfigError(f"Each line of {path} stands in quotes as a whole, and so is one cell; take the quotes away.")
     notes = []
@@ -80,7 +83,7 @@ def read_table(path: Path, known: Callable[[str], object]) -> Table:
         how = [f"cells parted by {SEPARATORS.get(separator, 'blanks')}"] if separator != "," else []
         how += [f"characters in {encoding.upper()}"] if encoding not in ("utf-8", "utf-8-sig") else []
         notes.append(f"{path.name} was read with {' and '.join(how)}.")
-    return Table(path, header, rows, lines, separator, encoding, tuple(notes))
+    return Table(path, header, rows, lines, separator, encoding, tuple(notes), before)
 
 
 def _decoded(path: Path, content: bytes) -> tuple[str, str]:

@@ -55,6 +55,60 @@ def test_so_does_a_folder_of_them(tables: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("image,label,\n{0},0,\n{1},1,", "utf-8"),  # what pandas alone takes for an index
+        ("sep=;\nimage;label\n{0};0\n{1};1", "utf-8"),
+        ('image, label, note\n{0}, 0, "a, b"\n{1}, 1, c', "utf-8"),
+        ("image;label\n{0};ä\n{1};b", "utf-16"),
+        ("image;label\n{0};ä\n{1};b", "cp1252"),
+    ],
+)
+def test_the_command_reads_tables_as_the_suite_does(tmp_path: Path, text: str, encoding: str) -> None:
+    folder = tmp_path / "em😀 'x' \"y\""
+    write(folder, [f"images/{number}.png" for number in range(4)])
+    for name, first in (("train", 0), ("test", 2)):
+        content = text.format(f"images/{first}.png", f"images/{first + 1}.png")
+        (folder / f"{name}.csv").write_bytes(content.encode(encoding))
+    (note,) = [note for note in open_source(str(folder / "train.csv"), 0).notes if "alone is read" in note]
+    found = open_source(str(joined_by(note)), 0).table
+    assert list(found["image"]) == [f"images/{number}.png" for number in range(4)]
+    assert list(found["split"]) == ["train", "train", "test", "test"]
+    assert found["label"].nunique() == 2
+    with pytest.raises(subprocess.CalledProcessError):  # nothing is written over
+        joined_by(note)
+
+
+def test_of_val_and_eval_without_test_eval_is_the_test_split(tables: Path) -> None:
+    (tables / "test.csv").rename(tables / "eval.csv")
+    (note,) = [note for note in open_source(str(tables / "train.csv"), 0).notes if "alone is read" in note]
+    assert Counter(open_source(str(joined_by(note)), 0).table["split"]) == {"train": 6, "val": 2, "test": 4}
+
+
+def test_a_second_table_of_its_own_split_leaves_it_alone(tables: Path) -> None:
+    write_table(tables / "train_2.csv", range(2))
+    assert not any("alone is read" in note for note in open_source(str(tables / "train.csv"), 0).notes)
+
+
+def test_of_a_table_of_many_columns_the_first_are_told(tmp_path: Path) -> None:
+    write(tmp_path, ["images/1.png", "images/2.png"])
+    (tmp_path / "labels.csv").write_text(",".join(f"gene{number}" for number in range(5000)) + "\n")
+    with pytest.raises(ConfigError, match=r"columns gene0, .*gene11, …: to take") as caught:
+        folder_source(tmp_path)
+    assert len(str(caught.value)) < 1500
+
+
+def test_a_workbook_does_not_change_how_a_folder_is_read(tmp_path: Path) -> None:
+    write(tmp_path, ["pneumonia/1.png", "pneumonia/2.png"])
+    with pytest.raises(ConfigError) as alone:
+        folder_source(tmp_path)
+    (tmp_path / "scanner_costs.xlsx").write_bytes(b"PK")
+    with pytest.raises(ConfigError) as beside:
+        folder_source(tmp_path)
+    assert str(beside.value) == str(alone.value)
+
+
 def test_tables_with_other_columns_or_two_of_a_split_are_none_of_them(tables: Path) -> None:
     (tables / "test.csv").write_text("image\nimages/08.png")  # as competitions have it
     write_table(tables / "valid_2.csv", range(7, 8))
@@ -87,6 +141,12 @@ def test_a_workbook_is_to_be_saved_as_csv(tmp_path: Path) -> None:
         open_source(str(workbook), 0)
 
 
+def test_a_compressed_volume_is_no_archive(tmp_path: Path) -> None:
+    (tmp_path / "scan.nii.gz").write_bytes(b"x")
+    with pytest.raises(ConfigError, match="is a file of another kind"):
+        open_source(str(tmp_path / "scan.nii.gz"), 0)
+
+
 @pytest.mark.parametrize("name", ["set.zip", "set.tar.gz", "SET.7Z"])
 def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
@@ -98,9 +158,24 @@ def test_what_lies_in_a_folder_without_images_is_told(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.nii.gz").write_bytes(b"x")
     (tmp_path / "scan.v2.npy").write_bytes(b"x")
-    (tmp_path / "README").write_text("x")
-    said = r"but 3 files \.nii\.gz and 1 file \.npy \(not read; write their images as PNG or TIFF\); --data takes"
+    for name in ("README", "1.2.840.0", "Meyer. Anna, 1970"):
+        (tmp_path / name).write_text("x")
+    said = r"but 3 files \.nii\.gz and 1 file \.npy \(not read: write their images as PNG or TIFF\); --data takes"
     with pytest.raises(ConfigError, match=said):
+        folder_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("train.csv", r"1 file \.csv \(not read: to take one, give --data {}\)"),
+        ("set.NPZ", r"1 file \.npz \(not read: to take one, give --data {}\)"),
+        ("set.zip", r"1 file \.zip \(not read: unpack them\)"),
+    ],
+)
+def test_what_lies_there_and_is_taken_by_itself_is_named(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ConfigError, match=said.format(tmp_path / name)):
         folder_source(tmp_path)
 
 
@@ -109,5 +184,8 @@ def test_a_list_of_images_and_labels_without_header_is_told_so(tmp_path: Path) -
     (tmp_path / "train.txt").write_text("1.png 0\n2.png 1\n")
     with pytest.raises(ConfigError, match=r"names an image, but it must name the columns .*write path label "):
         open_source(str(tmp_path / "train.txt"), 0)
+    (tmp_path / "train.tsv").write_text("1.png\t0\n2.png\t1\n")
+    with pytest.raises(ConfigError, match="write path and label, parted by a tab, "):
+        open_source(str(tmp_path / "train.tsv"), 0)
     (tmp_path / "train.txt").write_text("path label\n1.png 0\n2.png 1\n")
     assert open_source(str(tmp_path / "train.txt"), 0).classes == ("0", "1")
