@@ -59,7 +59,7 @@ def _others(root: Path, folder: Folder) -> str:
     if counts[0][0] in (*TABLES, ".npz"):
         what = f"to take one, give --data {shlex.quote(str(root / first))}"
     else:
-        what = "unpack them" if is_archive(first) else "write their images as PNG or TIFF"
+        what = "to be unpacked" if is_archive(first) else "write their images as PNG or TIFF"
     found = numbers.joined(numbers.counted(count, f"file {ending}", f"files {ending}") for ending, count in counts)
     return f", but {found} (not read: {what})"
 

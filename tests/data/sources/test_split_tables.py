@@ -170,7 +170,7 @@ def test_what_lies_in_a_folder_without_images_is_told(tmp_path: Path) -> None:
     [
         ("train.csv", r"1 file \.csv \(not read: to take one, give --data {}\)"),
         ("set.NPZ", r"1 file \.npz \(not read: to take one, give --data {}\)"),
-        ("set.zip", r"1 file \.zip \(not read: unpack them\)"),
+        ("set.zip", r"1 file \.zip \(not read: to be unpacked\)"),
     ],
 )
 def test_what_lies_there_and_is_taken_by_itself_is_named(tmp_path: Path, name: str, said: str) -> None:
