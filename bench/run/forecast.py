@@ -308,13 +308,25 @@ class Forecast:
         return self.shared(self.of_jobs(jobs)) + self.baselines()
 
     def baselines(self) -> float:
-        """For the baselines, of which none has begun; which they are, depends on the winner."""
-        model, views = self._request.run.best_model, self._request.epochs
+        """For the baselines, of which none has begun: of the winner that the trials promise, if there are any.
+
+        A winner that is its default recipe is not trained again as a baseline.
+        """
+        best = self.log.best(self._metric)
         recipes = [self._recipe(backbone) for backbone in self._request.backbones]
-        recipe = fmean(self.of_jobs([TrainingJob(one, 0, views, model_file=model)])[0] for one in recipes)
-        (scratch,) = self.of_jobs([TrainingJob(recipes[0], 0, views, from_scratch=True, model_file=model)])
-        smaller = [recipe * share for share in SHARES] * DRAWS if self._settings.learning_curve else []
+        winners = [best.config] if best else recipes
+        recipe = self._usually([one for one in recipes if best and one.backbone == best.config.backbone] or recipes)
+        if best and best.config in recipes:
+            recipe = 0.0
+        scratch = self._usually(winners[:1], from_scratch=True)
+        smaller = [self._usually(winners) * share for share in SHARES] * DRAWS if self._settings.learning_curve else []
         return self.shared([recipe, scratch] * self._settings.repeats + smaller)
+
+    def _usually(self, configs: Sequence[TrialConfig], from_scratch: bool = False) -> float:
+        """One exported training, the mean over ``configs``, each as if it were alone."""
+        model, views = self._request.run.best_model, self._request.epochs
+        jobs = [TrainingJob(one, 0, views, from_scratch=from_scratch, model_file=model) for one in configs]
+        return fmean(self.of_jobs([one])[0] for one in jobs)
 
     def outer(self) -> float:
         """For all folds of --outer, of which none has begun."""

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from bench.cluster import Ended, Job, Workers
-from bench.models.backbones import FIRST_RECIPE
+from bench.models.backbones import FIRST_RECIPE, get_backbone
 from bench.run import forecast as forecasts
 from bench.run import progress
 from bench.run.console import Screen
@@ -236,6 +236,16 @@ def test_trainings_are_taken_to_have_the_epochs_that_trials_had(tmp_path: Path) 
     for _ in range(7):
         trial_of(made, head=4, tuned=12, seconds=took)
     assert made.training(("vgg16", 2), 240) == pytest.approx(allowed * (100 + 8 * 12) / 900, rel=0.05)
+
+
+def test_a_winner_that_is_its_recipe_is_not_trained_again_as_a_baseline(tmp_path: Path) -> None:
+    made = Forecast(request(tmp_path, budget=9), Workers(1, 1, 0.0, 1, 0))
+    inceptionv3 = made._recipe(get_backbone("inceptionv3"))
+    made.log.records.append(record(0, replace(inceptionv3, dropout=0.5), seconds=10.0, auc=0.8))
+    other = made.baselines()
+    made.log.records.append(record(1, inceptionv3, seconds=10.0, auc=0.9))
+    own = made.of_jobs([TrainingJob(inceptionv3, 0, made._request.epochs, model_file=tmp_path)])[0]
+    assert other - made.baselines() == pytest.approx(own * made._settings.repeats, rel=0.1)
 
 
 def test_a_running_trial_whose_features_are_not_there_yet_takes_longer(tmp_path: Path) -> None:
