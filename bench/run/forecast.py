@@ -106,6 +106,8 @@ class Forecast:
         self._folds = len(fold_names(request.table, request.settings.folds))
         self._jobs = (0.0, 0.0)
         self._learned: tuple[int, Mapping[Kind, float]] = (-1, {})
+        self._heads: dict[int, int] = {}
+        self._ended: tuple[int, Mapping[TrialConfig | bool | None, tuple[float, float]]] = (-1, {})
 
     def _guess(self, backbone: Backbone, milliseconds: float) -> float:
         """Seconds of what the table of backbones has at 96 pixels on two CPU cores."""
@@ -164,25 +166,37 @@ class Forecast:
         return self._pace(kind) * self._epochs(kind, images, share * head, share * tuned)
 
     def _reached(self, depth: int, config: TrialConfig | None) -> tuple[float, float]:
-        """Epochs of the head and of the suffix until both gain no more: all, before a trial of this kind has ended.
+        """Epochs of the head and of the suffix until both gain no more: all, before a trial of this kind has ended."""
+        known = len(self.log.records)
+        if self._ended[0] != known:
+            self._ended = known, self._epochs_to_the_end()
+        found = self._ended[1]
+        return found.get(config) or found[depth > 0]
 
-        What is allowed counts as one trial where there are others to tell.
+    def _epochs_to_the_end(self) -> Mapping[TrialConfig | bool | None, tuple[float, float]]:
+        """Of trials that were not stopped early, by configuration; and by whether there is a suffix their mean.
+
+        What is allowed counts as one trial of the mean, where there are others to tell.
         """
-        most = (self._request.epochs, self._request.epochs if depth else 0)
-        completed = [record for record in self._records if record.state == "completed"]
-        ended = [one for one in completed if bool(one.config.unfreeze_depth) == bool(depth)]
-        own = [self._phases(one) for one in ended if one.config == config]
-        if own:
-            return float(own[-1][0]), float(own[-1][1])
-        head, tuned = zip(most, *map(self._phases, ended), strict=True)
-        return fmean(head), fmean(tuned)
+        most = float(self._request.epochs)
+        found: dict[TrialConfig | bool | None, tuple[float, float]] = {}
+        counted = {False: [(most, 0.0)], True: [(most, most)]}
+        for record in self._records:
+            if record.state == "completed":
+                found[record.config] = head, tuned = self._phases(record)
+                counted[record.config.unfreeze_depth > 0].append((head, tuned))
+        for deep, epochs in counted.items():
+            heads, tunings = zip(*epochs, strict=True)
+            found[deep] = fmean(heads), fmean(tunings)
+        return found
 
     def _phases(self, record: TrialRecord) -> tuple[int, int]:
         """Epochs of the head and of the suffix that a trial had; the head has all where epochs.csv does not tell."""
-        curve = self.log.epochs.curves.get(Curve("trial", str(record.trial)))
         if not record.config.unfreeze_depth:
             return record.epochs, 0
-        head = sum(one.phase == "head" for one in curve) if curve else min(record.epochs, self._request.epochs)
+        if record.trial not in self._heads and (curve := self.log.epochs.curves.get(Curve("trial", str(record.trial)))):
+            self._heads[record.trial] = sum(one.phase == "head" for one in curve)
+        head = self._heads.get(record.trial, min(record.epochs, self._request.epochs))
         return head, record.epochs - head
 
     @property

@@ -29,7 +29,9 @@ def splits_beside(table: Table) -> str:
     by_split: dict[str, list[Path]] = {}
     for path in alike:
         by_split.setdefault(splits[path.stem], []).append(path)
-    found = {split: read for split, paths in by_split.items() if len(paths) == 1 and (read := _read(paths[0]))}
+    single = {split: paths[0] for split, paths in by_split.items() if len(paths) == 1}
+    read = {split: table if path == table.path else _read(path) for split, path in single.items()}
+    found = {split: one for split, one in read.items() if one}
     names = [printable(one.path.name) for one in found.values() if one.path != table.path]
     if not names or len(names) == len(found):  # the table's own split has several, too
         return ""
