@@ -58,9 +58,9 @@ def test_so_does_a_folder_of_them(tables: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
-        ("image,label,\n{0},0,\n{1},1,", "utf-8"),  # what pandas alone takes for an index
+        ("image,label\n{0},0,\n{1},1,", "utf-8"),  # what pandas alone takes for an index
         ("sep=;\nimage;label\n{0};0\n{1};1", "utf-8"),
-        ('image, label, note\n{0}, 0, "a, b"\n{1}, 1, c', "utf-8"),
+        ('image, note, label\n{0}, "a, b", 0\n{1}, c, 1', "utf-8"),
         ("image;label\n{0};ä\n{1};b", "utf-16"),
         ("image;label\n{0};ä\n{1};b", "cp1252"),
     ],
