@@ -75,7 +75,7 @@ def test_the_command_reads_tables_as_the_suite_does(tmp_path: Path, text: str, e
     found = open_source(str(joined_by(note)), 0).table
     assert list(found["image"]) == [f"images/{number}.png" for number in range(4)]
     assert list(found["split"]) == ["train", "train", "test", "test"]
-    assert found["label"].nunique() == 2
+    assert set(found["label"]) in ({"0", "1"}, {"ä", "b"})
     with pytest.raises(subprocess.CalledProcessError):  # nothing is written over
         joined_by(note)
 
